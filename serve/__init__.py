@@ -1,0 +1,1 @@
+"""Online serving (Ray Serve). Empty until the endpoints are built."""
