@@ -23,7 +23,9 @@ def contiguous(reader: TiffReader, level: int, side: int, count: int) -> np.ndar
     columns = min(round(count**0.5), width // side)
     rows = min(count // columns, height // side)
     left, top = (width - columns * side) // 2, (height - rows * side) // 2
-    return np.array([[left + c * side, top + r * side] for r in range(rows) for c in range(columns)])
+    return np.array(
+        [[left + c * side, top + r * side] for r in range(rows) for c in range(columns)]
+    )
 
 
 def openslide_rate(path: str, level: int, origins: np.ndarray, side: int) -> float:

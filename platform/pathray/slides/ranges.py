@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -112,7 +112,7 @@ class RangeReader:
         """The bytes of one range, now. Raises SlideError when the store will not give them."""
         return self._fetch(start, stop)
 
-    def stream(self, ranges: Sequence[Range]) -> Iterator[bytes]:
+    def stream(self, ranges: Sequence[Range]) -> Generator[bytes, None, None]:
         """The bytes of each range, in the order asked, fetched ahead of their use.
 
         At most `READ_AHEAD_BYTES` (or one group) are fetched and not yet handed out. Raises
@@ -156,9 +156,7 @@ class RangeReader:
         """Start a fetch; a local file needs no thread, the kernel reads ahead when told."""
         if self._descriptor is not None:
             if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(
-                    self._descriptor, run[0], run[1] - run[0], os.POSIX_FADV_WILLNEED
-                )
+                os.posix_fadvise(self._descriptor, run[0], run[1] - run[0], os.POSIX_FADV_WILLNEED)
             return None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="slide-ranges")

@@ -5,10 +5,7 @@ them while the next ones are on their way. What it does not understand raises `U
 at open and is OpenSlide's matter (see docs/reading.md).
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,30 +14,12 @@ from numpy.typing import NDArray
 from pathray.errors import TileError
 from pathray.slides.ranges import RangeReader
 from pathray.slides.reader import Pixels, SlideInfo
-from pathray.slides.tiffdecode import Decoder, tile_decoder
-from pathray.slides.tiffdirectory import TiffFile, Unsupported
-from pathray.slides.tiffpyramid import Pyramid, read_pyramid
+from pathray.slides.tiffdirectory import Unsupported
+from pathray.slides.tiffindex import TiffIndex, index_of
 from pathray.slides.tilestream import TileStream
-from pathray.slides.tiletable import TileTable
 from pathray.slides.windows import Grid, MovingWindow, plan_windows
 
 __all__ = ["TiffReader", "Unsupported"]
-
-KEPT_INDEXES = 8
-"""Pieces of a slide come to the same process one after another."""
-
-
-@dataclass(frozen=True)
-class _Index:
-    """What is parsed of a slide once, and shared by the readers of one process."""
-
-    pyramid: Pyramid
-    tables: tuple[TileTable, ...]
-    decoders: tuple[Decoder, ...]
-
-
-_indexes: OrderedDict[tuple[str, int, str, str], _Index] = OrderedDict()
-_indexes_lock = threading.Lock()
 
 
 class TiffReader:
@@ -48,7 +27,7 @@ class TiffReader:
 
     name = "tiff"
 
-    def __init__(self, source: RangeReader, index: _Index) -> None:
+    def __init__(self, source: RangeReader, index: TiffIndex) -> None:
         self._source = source
         self._index = index
         pyramid = index.pyramid
@@ -72,7 +51,7 @@ class TiffReader:
         """
         source = RangeReader(uri, filesystem_options)
         try:
-            return cls(source, _index_of(source, filesystem_options))
+            return cls(source, index_of(source, filesystem_options))
         except BaseException:
             source.close()
             raise
@@ -119,40 +98,3 @@ class TiffReader:
                 yield window.draw(x, y, steps)
         finally:
             stream.close()
-
-
-def _index_of(source: RangeReader, options: Mapping[str, Any] | None) -> _Index:
-    """The parsed index of a file, from this process's memory where the file is the same."""
-    if source.version is None:
-        return _parse(source)
-    key = (source.uri, source.size, source.version, repr(options))
-    with _indexes_lock:
-        if key in _indexes:
-            _indexes.move_to_end(key)
-            return _indexes[key]
-    index = _parse(source)
-    with _indexes_lock:
-        _indexes[key] = index
-        while len(_indexes) > KEPT_INDEXES:
-            _indexes.popitem(last=False)
-    return index
-
-
-def _parse(source: RangeReader) -> _Index:
-    pyramid = read_pyramid(TiffFile(source), source.uri)
-    for level in pyramid.levels:
-        for table in (level.offsets, level.byte_counts):
-            if table.offset + table.count * np.dtype(table.dtype).itemsize > source.size:
-                raise Unsupported(f"{source.uri}: a tile table is cut short")
-    tables = tuple(TileTable(level.offsets, level.byte_counts) for level in pyramid.levels)
-    if pyramid.vendor == "aperio" and len(tables) > 1:
-        # Where an Aperio scanner left a tile out, the tiles over it in the coarser levels
-        # are often corrupt; OpenSlide draws those anew from the finer level.
-        for table in tables:
-            if not table.byte_counts(source).all():
-                raise Unsupported(f"{source.uri}: an Aperio slide with tiles left out")
-    try:
-        decoders = tuple(tile_decoder(level) for level in pyramid.levels)
-    except ValueError as error:
-        raise Unsupported(f"{source.uri}: {error}") from error
-    return _Index(pyramid, tables, decoders)

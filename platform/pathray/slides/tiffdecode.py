@@ -17,8 +17,10 @@ from pathray.slides.tiffpyramid import J2K_RGB, J2K_YCBCR, JPEG, LZW, NONE, YCBC
 
 MAX_SCANS = 100
 """A progressive JPEG may ask for a pass over the tile with every few bytes."""
-START_OF_FRAME = (0xC0, 0xC1, 0xC2)
+START_OF_SCAN, PROGRESSIVE = 0xDA, 0xC2
+START_OF_FRAME = (0xC0, 0xC1, PROGRESSIVE)
 """Baseline, extended and progressive Huffman coding."""
+SIZ_BYTES = 51
 TABLE_MARKERS = (0xDB, 0xC4, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
 Decoder = Callable[[bytes, Pixels], None]
@@ -45,62 +47,70 @@ def tile_decoder(level: Level) -> Decoder:
 
 def _jpeg(level: Level) -> Decoder:
     tables = level.jpeg_tables
-    if tables is not None and _frame(tables, tables_only=True) is not None:
+    if tables is not None and _headers(tables)[0] is not None:
         raise ValueError("JPEG tables with an image in them")
     space = imagecodecs.JPEG8.CS.YCbCr if level.photometric == YCBCR else imagecodecs.JPEG8.CS.RGB
     rgb = imagecodecs.JPEG8.CS.RGB
     wanted = (level.tile_width, level.tile_height, 3)
 
     def decode(data: bytes, out: Pixels) -> None:
-        if _frame(data) != wanted:
-            raise ValueError(f"not a JPEG of {wanted}")
+        frame, one_scan = _headers(data)
+        if frame != wanted:
+            raise ValueError(f"a JPEG of {frame} where {wanted} is declared")
         if data[-2:] != b"\xff\xd9" and data.rfind(b"\xff\xd9") < 0:
             raise ValueError("the JPEG data is cut short")
-        if data.count(b"\xff\xda") > MAX_SCANS:
+        if not one_scan and data.count(b"\xff\xda") > MAX_SCANS:
             raise ValueError("a JPEG with too many scans")
         imagecodecs.jpeg8_decode(data, tables=tables, colorspace=space, outcolorspace=rgb, out=out)
 
     return decode
 
 
-def _frame(data: bytes, tables_only: bool = False) -> tuple[int, int, int] | None:
-    """(width, height, components) of a JPEG with 8-bit samples, from its first frame header.
+def _headers(data: bytes) -> tuple[tuple[int, int, int] | None, bool]:
+    """Read a JPEG's markers up to its first scan.
 
-    With `tables_only` the stream must hold nothing but tables; then the answer is None.
+    Returns (width, height, components), None for a stream that holds tables only, and
+    whether one scan holds it all. Raises ValueError on anything but 8-bit Huffman coding.
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("not a JPEG")
-    at = 2
+    at, frame, marker, progressive = 2, None, 0, False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
             continue
-        if marker in START_OF_FRAME and not tables_only and data[at + 4] == 8:
-            height = data[at + 5] << 8 | data[at + 6]
-            return data[at + 7] << 8 | data[at + 8], height, data[at + 9]
-        if marker not in TABLE_MARKERS:
-            raise ValueError(f"JPEG marker {marker:#x} before the frame")
+        if marker == START_OF_SCAN and frame:
+            return frame, data[at + 4] == frame[2] and not progressive
+        if marker in START_OF_FRAME and frame is None and data[at + 4] == 8:
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            frame, progressive = (width, height, data[at + 9]), marker == PROGRESSIVE
+        elif marker not in TABLE_MARKERS:
+            break
         at += 2 + (data[at + 2] << 8 | data[at + 3])
-    if tables_only and data[at : at + 2] in (b"\xff\xd9", b""):
-        return None
-    raise ValueError("a JPEG without a frame")
+    if frame is None and data[at : at + 2] in (b"\xff\xd9", b""):
+        return None, False
+    raise ValueError(f"an odd JPEG: marker {marker:#x} among its headers")
+
+
+def check_jpeg2000(data: bytes, level: Level) -> None:
+    """Read a JPEG 2000 stream's first `SIZ_BYTES`; raise ValueError where we do not decode it.
+
+    They hold SOC and SIZ: the image's size, offset, tile size and tile offset as 32-bit
+    numbers, then precision and subsampling of each component.
+    """
+    sides = level.tile_width.to_bytes(4, "big") + level.tile_height.to_bytes(4, "big")
+    if data[:4] != b"\xff\x4f\xff\x51" or data[8:24] != sides + bytes(8):
+        raise ValueError(f"not a JPEG 2000 stream of {level.tile_width} x {level.tile_height}")
+    if data[40:SIZ_BYTES] != b"\x00\x03" + b"\x07\x01\x01" * 3:
+        raise ValueError("JPEG 2000 components that are subsampled or not three of 8 bits")
 
 
 def _jpeg2000(level: Level) -> Decoder:
-    convert = level.compression == J2K_YCBCR
-    # SOC, SIZ; then image, offset, tile and tile offset as 32-bit numbers, then 3 components
-    # of 8 bits, unsubsampled.
-    sides = level.tile_width.to_bytes(4, "big") + level.tile_height.to_bytes(4, "big")
-    components = b"\x00\x03" + b"\x07\x01\x01" * 3
-
     def decode(data: bytes, out: Pixels) -> None:
-        if data[:4] != b"\xff\x4f\xff\x51" or data[8:24] != sides + bytes(8):
-            raise ValueError(f"not a JPEG 2000 stream of {out.shape}")
-        if data[40:51] != components:
-            raise ValueError("JPEG 2000 components that are subsampled or not three of 8 bits")
+        check_jpeg2000(data, level)
         imagecodecs.jpeg2k_decode(data, out=out)
-        if convert:
+        if level.compression == J2K_YCBCR:
             out[...] = _ycbcr_to_rgb(out)
 
     return decode
@@ -118,11 +128,10 @@ def _raw(level: Level) -> Decoder:
     size, compression = level.tile_bytes, level.compression
 
     def decode(data: bytes, out: Pixels) -> None:
-        if compression == NONE:
-            raw = data
-        elif compression == LZW:
+        raw: bytes | bytearray = data
+        if compression == LZW:
             raw = imagecodecs.lzw_decode(data, out=size)
-        else:
+        elif compression != NONE:
             raw = imagecodecs.deflate_decode(data, out=size)
         if len(raw) < size:
             raise ValueError(f"{len(raw)} bytes instead of {size}")

@@ -56,7 +56,7 @@ TABLES = ("tile_offsets", "tile_byte_counts")
 Value = tuple[int | float, ...]
 
 
-class Unsupported(SlideError):
+class Unsupported(SlideError):  # noqa: N818 - it is a verdict, not a failure
     """The range reader does not understand this file; another reader may."""
 
 

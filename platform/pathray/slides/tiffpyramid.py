@@ -205,11 +205,8 @@ def _number(text: str) -> float | None:
 
 
 def _aperio_mpp(description: str) -> Resolution:
-    properties = dict(
-        (part.strip() for part in item.split("=", 1))
-        for item in description.split("|")[1:]
-        if "=" in item
-    )
+    pairs = (item.split("=", 1) for item in description.split("|")[1:] if "=" in item)
+    properties = {name.strip(): value for name, value in pairs}
     mpp = _number(properties.get("MPP", ""))
     return (mpp, "aperio.MPP") if mpp is not None else (None, None)
 
