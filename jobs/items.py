@@ -32,6 +32,21 @@ class SlideWork:
 
 
 @dataclass(frozen=True)
+class ShardWork:
+    """A tile shard to be embedded: piece `index` of `count` of a slide.
+
+    `existing`: an earlier run has staged its embeddings.
+    """
+
+    slide: Slide
+    uri: str
+    identity: dict[str, Any]
+    index: int
+    count: int
+    existing: bool = False
+
+
+@dataclass(frozen=True)
 class Piece:
     """Piece `index` of `count` of a slide. `plan` holds only this piece's tiles.
 
@@ -50,17 +65,29 @@ class Piece:
 
 @dataclass(frozen=True)
 class ReadPiece:
-    """A piece whose pixels travel beside it: `kept` are the plan's tiles that were decoded."""
+    """A piece whose pixels travel beside it, wherever they came from.
 
-    piece: Piece
-    kept: NDArray[np.int64]
+    x, y (N,) int32 level-0 corners and tissue (N,) float32 of the tiles that were decoded,
+    in (y, x) order; `lost` were not. Pixels are uint8 (N, tile_size, tile_size, 3).
+    """
+
+    slide_id: str
+    index: int
+    count: int
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    tissue: NDArray[np.float32]
+    tile_size: int
+    lost: int
+    identity: dict[str, Any]
+    provenance: dict[str, Any]
     seconds: float
     bytes_read: int
 
 
 @dataclass(frozen=True)
 class EmbeddedPiece:
-    """A piece with its vectors, float16 (len(kept), D)."""
+    """A piece with its vectors, float16 (N, D)."""
 
     read: ReadPiece
     vectors: NDArray[np.float16]
@@ -71,7 +98,7 @@ class EmbeddedPiece:
 class Report:
     """The small row that the driver sees.
 
-    `planned`: a slide has `pieces` pieces of `tiles` tiles in all (0 of 0 when empty);
+    `planned`: a slide has `pieces` pieces of `tiles` tiles in all;
     `piece`: one of them is put; `failed`: the slide is lost, for the reason in `error`.
     `seconds` are busy seconds by stage.
     """
@@ -89,7 +116,7 @@ class Report:
     error: str | None = None
 
 
-Item = SlideWork | Piece | ReadPiece | EmbeddedPiece | Report
+Item = SlideWork | ShardWork | Piece | ReadPiece | EmbeddedPiece | Report
 
 
 def pack(item: Item, pixels: Pixels | None = None) -> pa.Table:

@@ -52,7 +52,8 @@ class Ledger:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        self._actor: Any = _Ledger.options(scheduling_strategy=here).remote()
+        actor: Any = _Ledger
+        self._actor = actor.options(scheduling_strategy=here).remote()
 
     def begin(self, slide_id: str, step: str) -> None:
         """Say that a step begins; SlideError when the slide is condemned."""

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs.items import Report, SlideWork, pack, unpack
-from jobs.stages import PieceWork, SlideJob, plan_stage
+from jobs.items import Report, SlideWork, Stage, pack, unpack
 from pathray.cohort import Slide, read_cohort
 from pathray.slides.tissue import tissue_methods
 from pathray.tiling import Tiling, check_mask
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 def open_cohort(slides: str, tiling: Tiling) -> list[Slide]:
@@ -19,30 +21,26 @@ def open_cohort(slides: str, tiling: Tiling) -> list[Slide]:
     return cohort
 
 
-def pieces_of(todo: Sequence[SlideWork], job: SlideJob, work: PieceWork) -> Any:
-    """A dataset of one piece a block, planned slide by slide."""
-    return (
-        source(todo)
-        .map_batches(
-            plan_stage, batch_size=1, batch_format="pyarrow", fn_args=(job, work), num_cpus=1
-        )
-        # A block a piece, so that the pieces of one slide spread over the cluster.
-        .repartition(target_num_rows_per_block=1)
-    )
-
-
-def source(items: Sequence[SlideWork]) -> Any:
-    """A dataset of one work item a block."""
+def spread(
+    todo: Sequence[SlideWork], plan: Stage, piece: Stage, read_cpus: float = 1.0
+) -> "Dataset":
+    """Slides, one a task, to pieces by `plan`; pieces, one a task, to rows by `piece`."""
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    return ray.data.from_arrow([pack(item) for item in items])
+    rows: Any = {"batch_size": 1, "batch_format": "pyarrow"}
+    return (
+        ray.data.from_arrow([pack(item) for item in todo])
+        .map_batches(plan, num_cpus=read_cpus, **rows)
+        # A block a piece, so that the pieces of one slide spread over the cluster.
+        .repartition(target_num_rows_per_block=1)
+        .map_batches(piece, num_cpus=read_cpus, **rows)
+    )
 
 
-def reports(dataset: Any) -> Iterator[Report]:
+def reports(dataset: "Dataset") -> Iterator[Report]:
     """Runs the pipeline and gives what its stages report, as it comes."""
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for item, _ in unpack(batch):

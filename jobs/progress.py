@@ -101,13 +101,13 @@ class Progress:
             while not self._stopped.wait(LIVE_SECONDS):
                 live.update(Text(self._snapshot().line(self._job)), refresh=True)
 
-    def summary(
-        self, end: Snapshot, resumed: int, statuses: Sequence[Status], index: str
-    ) -> None:
+    def summary(self, end: Snapshot, resumed: int, statuses: Sequence[Status], index: str) -> None:
         """The last words: what was done, how fast, what failed, where it is."""
         count = [status.status for status in statuses].count
-        done = f"{count('done')} done ({resumed} of them before this run)" if resumed else (
-            f"{count('done')} done"
+        done = (
+            f"{count('done')} done ({resumed} of them before this run)"
+            if resumed
+            else (f"{count('done')} done")
         )
         print(
             f"{self._job}: {len(statuses)} slides: {done}, {count('empty')} without tissue, "

@@ -40,7 +40,7 @@ class Results(Protocol):
     def complete(self, status: Status, pieces: int) -> Status:
         """Called when all pieces of a slide are put; publishes and returns its outcome.
 
-        Idempotent. `status` is `done` with the counts of the pieces' reports.
+        Idempotent. `status` is `done` or `empty`, with the counts of the pieces' reports.
         """
         ...
 
@@ -67,4 +67,3 @@ def find_work(cohort: Sequence[Slide], results: Results) -> Found:
             else:
                 (found.failed if outcome.status == "failed" else found.done).append(outcome)
     return found
-

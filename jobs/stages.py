@@ -1,9 +1,10 @@
 """The stages that `tile` and `embed` share: planning a slide, guarding a piece."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -12,9 +13,10 @@ from jobs.ledger import Ledger
 from pathray import storage
 from pathray.cohort import Slide
 from pathray.errors import PathrayError, one_line
-from pathray.slides.open import is_spooled, open_slide
+from pathray.slides.open import Backend, is_spooled, open_slide
 from pathray.slides.reader import SlideReader
 from pathray.slides.spool import Spool
+from pathray.slides.tissue_mask import TissueMask
 from pathray.tiling import Plan, Tiling, plan_tiles, slide_identity
 
 
@@ -32,6 +34,7 @@ class SlideJob:
     spool: Spool
     ledger: Ledger
     preview: str | None = None
+    backend: Backend = "auto"
 
 
 def plan_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
@@ -42,16 +45,17 @@ def plan_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.T
     """
     for item, _ in unpack(block):
         assert isinstance(item, SlideWork)
-        yield from _guarded(job.ledger, item.slide, "planning", lambda: _plan(item, job, work))
+        yield from guarded(job.ledger, item.slide, "planning", partial(_plan, item, job, work))
 
 
 def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
     started = time.perf_counter()
     slide = item.slide
-    with open_slide(slide.uri, job.spool) as reader:
+    with open_slide(slide.uri, job.spool, job.backend) as reader:
         plan, mask = plan_tiles(reader, slide.slide_id, job.tiling)
         if job.preview:
             _put_preview(job.preview, reader, slide, plan, mask)
+        ranges = plan.pieces()
         pieces = [
             Piece(
                 slide,
@@ -59,11 +63,11 @@ def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]
                 slide_identity(slide, item.source, job.tiling),
                 plan.part(start, stop),
                 index,
-                len(plan.pieces()),
+                len(ranges),
                 len(plan.x),
                 existing=index in item.existing,
             )
-            for index, (start, stop) in enumerate(plan.pieces())
+            for index, (start, stop) in enumerate(ranges)
         ]
         spooled = is_spooled(slide.uri, reader)
         yield pack(
@@ -89,7 +93,7 @@ def piece_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.
     """Pieces to what `work` makes of them; opens the slide once a piece."""
 
     def open_and_work(piece: Piece) -> pa.Table:
-        with open_slide(piece.slide.uri, job.spool) as reader:
+        with open_slide(piece.slide.uri, job.spool, job.backend) as reader:
             return work(piece, reader)
 
     for row, (item, _) in enumerate(unpack(block)):
@@ -99,33 +103,49 @@ def piece_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.
             yield block.slice(row, 1)
 
 
-def guarded_piece(piece: Piece, job: SlideJob, work: Any) -> Iterator[pa.Table]:
+def guarded_piece(
+    piece: Piece, job: SlideJob, work: Callable[[Piece], pa.Table]
+) -> Iterator[pa.Table]:
     """Work on a piece, so that whatever goes wrong is the slide's failure and no more."""
     step = f"piece {piece.index}"
-    yield from _guarded(job.ledger, piece.slide, step, lambda: iter([work(piece)]))
+    yield from guarded(job.ledger, piece.slide, step, lambda: iter([work(piece)]))
 
 
-def _guarded(ledger: Ledger, slide: Slide, step: str, work: Any) -> Iterator[pa.Table]:
+def guarded(
+    ledger: Ledger, slide: Slide, step: str, work: Callable[[], Iterator[pa.Table]]
+) -> Iterator[pa.Table]:
+    """Rows of a step, counted in the ledger; whatever it raises becomes a failed slide."""
     try:
         ledger.begin(slide.slide_id, step)
         yield from work()
         ledger.end(slide.slide_id, step)
     except Exception as error:
-        yield pack(failure(ledger, slide, step, error))
+        yield pack(failure_of(ledger, slide.slide_id, step, error, slide.uri))
 
 
-def failure(ledger: Ledger, slide: Slide, step: str, error: Exception) -> Report:
-    """The report of a slide that cannot go on; its other pieces are spared."""
-    known = isinstance(error, PathrayError)
-    reason = one_line(error) if known else f"{storage.reason(slide.uri, error)} during {step}"
-    ledger.condemn(slide.slide_id, reason)
-    ledger.end(slide.slide_id, step)
-    return Report("failed", slide.slide_id, error=reason)
+def failure_of(
+    ledger: Ledger, slide_id: str, step: str, error: Exception, uri: str | None = None
+) -> Report:
+    """The report of a slide that cannot go on; its other pieces are spared.
+
+    `uri` is the object whose store may have refused.
+    """
+    reason = one_line(error)
+    if uri and not isinstance(error, PathrayError):
+        reason = f"{storage.reason(uri, error)} during {step}"
+    ledger.condemn(slide_id, reason)
+    ledger.end(slide_id, step)
+    return Report("failed", slide_id, error=reason)
 
 
-def _put_preview(folder: str, reader: SlideReader, slide: Slide, plan: Plan, mask: Any) -> None:
-    from pathray.slides.preview import render_preview
+def _put_preview(
+    folder: str, reader: SlideReader, slide: Slide, plan: Plan, mask: TissueMask
+) -> None:
+    from pathray.slides.preview import draw_preview, preview_thumbnail
 
-    image = render_preview(reader, slide.slide_id, plan.sampling, mask, plan.x, plan.y)
-    storage.put_bytes(storage.join(folder, f"{slide.slide_id}.png"), image)
-
+    caption = f"{slide.slide_id}   {len(plan.x):,} tiles   {plan.sampling.mpp:.3g} mpp"
+    thumbnail = preview_thumbnail(reader)
+    picture = draw_preview(
+        thumbnail.pixels, thumbnail.scale, mask, plan.x, plan.y, plan.sampling.side0, caption
+    )
+    storage.put_bytes(storage.join(folder, f"{slide.slide_id}.png"), picture)

@@ -6,6 +6,7 @@ cut, compressed and put as one shard by the task that reads it.
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from jobs.cluster import connected
 from jobs.items import Piece, Report, pack
 from jobs.ledger import Ledger
-from jobs.pipeline import open_cohort, pieces_of, reports
+from jobs.pipeline import open_cohort, reports, spread
 from jobs.resume import find_work
-from jobs.tileshards import TileShards
-from jobs.stages import SlideJob, piece_stage
+from jobs.stages import SlideJob, piece_stage, plan_stage
 from jobs.tile import Flags
+from jobs.tileshards import TileShards
 from jobs.tracker import Tracker
 from pathray import outputs, storage
 from pathray.metadata import Metadata, read_metadata, refuse_changed
@@ -35,22 +36,20 @@ def tile(flags: Flags) -> int:
     out = storage.absolute(flags.out)
     cohort = open_cohort(flags.slides, tiling)
     outputs.put_settings(out, {"kind": "tiles", "image_codec": codec} | tiling.identity())
-    shards = TileShards(out, tiling, codec, flags.max_tiles_lost)
+    statuses = outputs.read_statuses(out)
+    shards = TileShards(out, tiling, codec, flags.max_tiles_lost, statuses)
     found = find_work(cohort, shards)
-    with Tracker("tile", out, cohort, found, shards) as tracker:
+    with Tracker("tile", out, found, shards) as tracker:
         if found.todo:
             with connected() as capacity:
                 tracker.stages = {"plan": capacity.cpus, "cut": capacity.cpus}
-                job = SlideJob(tiling, flags.spool(), Ledger(), flags.preview_folder())
-                work = WriteShard(out, codec)
-                pipeline = pieces_of(found.todo, job, work).map_batches(
-                    piece_stage,
-                    batch_size=1,
-                    batch_format="pyarrow",
-                    fn_args=(job, work),
-                    num_cpus=1,
+                job = SlideJob(
+                    tiling, flags.spool(), Ledger(), flags.preview_folder(), flags.reader
                 )
-                for report in reports(pipeline):
+                work = WriteShard(out, codec)
+                plan = partial(plan_stage, job=job, work=work)
+                cut = partial(piece_stage, job=job, work=work)
+                for report in reports(spread(found.todo, plan, cut)):
                     tracker.take(report)
     return tracker.summarise()
 

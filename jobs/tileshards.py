@@ -41,15 +41,14 @@ class TileShards:
     def look_up(self, work: SlideWork, identity: dict[str, Any]) -> Status | SlideWork:
         """See `Results.look_up`."""
         slide_id = work.slide.slide_id
-        status = self.statuses.get(slide_id)
-        present = self._present.get(slide_id, set())
+        present = self._present.get(slide_id)
         if not present:
-            empty = status is not None and status.status == "empty"
-            return status if status and empty and status.identity == identity else work
+            return work
         first = self._uri(slide_id, min(present))
         theirs = read_metadata(first)
         refuse_changed(first, identity, theirs)
-        if status and status.status == "done" and len(present) == theirs.provenance["pieces"]:
+        status = self.statuses.get(slide_id)
+        if status and status.status != "failed" and len(present) == theirs.provenance["pieces"]:
             return status
         return replace(work, existing=frozenset(present))
 

@@ -39,6 +39,9 @@ class TilingFlags(BaseModel):
         0.01, ge=0, le=1, description="share of undecodable tiles above which a slide fails"
     )
     preview: str | None = Field(None, description="write a picture of each slide's tiles here")
+    reader: Literal["auto", "openslide"] = Field(
+        "auto", description="auto reads tiled TIFF slides by byte ranges, the rest by OpenSlide"
+    )
     cache_gb: float = Field(
         50.0, gt=0, description="node-local cache for slides that need a whole local file"
     )

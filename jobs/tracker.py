@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ class _Open:
     slide: Slide
     identity: dict[str, Any]
     pieces: int | None = None
+    planned: int = 0
     put: set[int] = field(default_factory=set)
     tiles: int = 0
     tiles_lost: int = 0
@@ -53,9 +53,7 @@ class Tracker:
     A context manager: on leaving, the outcomes that are under way are waited for.
     """
 
-    def __init__(
-        self, job: str, out: str, cohort: Sequence[Slide], found: Found, results: Results
-    ) -> None:
+    def __init__(self, job: str, out: str, found: Found, results: Results) -> None:
         self._job, self._out, self._results = job, out, results
         self._resumed = len(found.done)
         self._settled: dict[str, Status] = {}
@@ -68,7 +66,7 @@ class Tracker:
         self._lock = threading.Lock()
         self._busy: dict[str, float] = {}
         self._tiles = self._tiles_resumed = self._planned_slides = self._planned_tiles = 0
-        self._n_slides = len(cohort)
+        self._n_slides = len(found.done) + len(found.failed) + len(found.todo)
         self._started = time.monotonic()
         self.stages: dict[str, float] = {}
         """Workers of each stage, for telling which is the bottleneck."""
@@ -100,14 +98,13 @@ class Tracker:
             self._count(slide, report)
         if report.kind == "failed":
             self._close(slide, slide.status("failed", report.error))
-        elif slide.pieces == 0:
-            self._close(slide, slide.status("empty"))
         elif slide.pieces == len(slide.put):
-            self._close(slide, slide.status("done"))
+            self._close(slide, slide.status("done" if slide.planned else "empty"))
 
     def _count(self, slide: _Open, report: Report) -> None:
         if report.kind == "planned" and slide.pieces is None:
             slide.pieces, slide.reader = report.pieces, report.reader
+            slide.planned = report.tiles
             self._planned_slides += 1
             self._planned_tiles += report.tiles
         elif report.kind == "piece" and report.piece not in slide.put:
@@ -129,7 +126,7 @@ class Tracker:
         self._under_way.append(self._pool.submit(self._finish, status, pieces))
 
     def _finish(self, status: Status, pieces: int) -> None:
-        if status.status == "done":
+        if status.status != "failed":
             try:
                 status = self._results.complete(status, pieces)
             except PathrayError as error:
@@ -157,14 +154,14 @@ class Tracker:
                 new_tiles=self._tiles - self._tiles_resumed,
                 planned_slides=self._planned_slides,
                 planned_tiles=self._planned_tiles,
-                todo_slides=self._planned_slides + sum(s.pieces is None for s in self._unplanned()),
+                todo_slides=self._planned_slides + self._unplanned(),
                 seconds=time.monotonic() - self._started,
                 busy=dict(self._busy),
                 workers=dict(self.stages),
             )
 
-    def _unplanned(self) -> list[_Open]:
-        return list(self._open.values())
+    def _unplanned(self) -> int:
+        return sum(slide.pieces is None for slide in list(self._open.values()))
 
     def summarise(self) -> int:
         """Write the index, print what was done, return the exit code."""
@@ -174,7 +171,5 @@ class Tracker:
         everything = outputs.read_statuses(self._out) | self._settled
         index = outputs.put_index(self._out, list(everything.values()))
         failed = [s for s in self._settled.values() if s.status == "failed"]
-        self._progress.summary(
-            self.snapshot(), self._resumed, list(self._settled.values()), index
-        )
+        self._progress.summary(self.snapshot(), self._resumed, list(self._settled.values()), index)
         return 1 if failed else 0

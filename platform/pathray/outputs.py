@@ -1,10 +1,10 @@
 """An output folder: settings that were used, finished objects, outcomes, the index.
 
-    <out>/_settings.json            identity settings, written first
-    <out>/<slide_id>….parquet       what the job makes
-    <out>/_staging/<slide_id>/…     pieces of unfinished slides (embeddings only)
-    <out>/_status/<slide_id>.json   outcome and reason
-    <out>/_index.parquet            one row a slide, rebuilt at the end of a run
+<out>/_settings.json            identity settings, written first
+<out>/<slide_id>….parquet       what the job makes
+<out>/_staging/<slide_id>/…     pieces of unfinished slides (embeddings only)
+<out>/_status/<slide_id>.json   outcome and reason
+<out>/_index.parquet            one row a slide, rebuilt at the end of a run
 """
 
 import io
@@ -73,7 +73,7 @@ def put_settings(out: str, settings: Mapping[str, Any]) -> None:
         if storage.exists(uri):
             _compare(out, json.loads(storage.read_bytes(uri)), settings)
             return
-        _refuse_foreign(out)
+        _refuse_others(out)
         storage.put_bytes(uri, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
     except PathrayError:
         raise
@@ -90,7 +90,18 @@ def _compare(out: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> No
         )
 
 
-def _refuse_foreign(out: str) -> None:
+def refuse_foreign(out: str) -> None:
+    """RequestError when the folder is not one of ours, before any work is begun."""
+    try:
+        if not storage.exists(storage.join(out, SETTINGS)):
+            _refuse_others(out)
+    except PathrayError:
+        raise
+    except Exception as error:  # each store has its own exceptions for refusals
+        raise RequestError(f"--out: {storage.reason(out, error)}") from error
+
+
+def _refuse_others(out: str) -> None:
     if storage.exists(out):
         raise RequestError(f"--out: {out} is a file; give a folder or prefix")
     others = storage.list_objects(out, recursive=False)

@@ -6,8 +6,9 @@ Credentials and endpoints come from the usual environment (AWS_*, AWS_ENDPOINT_U
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,7 +175,7 @@ def put_bytes(uri: str, data: bytes) -> None:
     """Write an object whole or not at all."""
     fs, path = open_filesystem(uri)
     if "file" in fs.protocol:
-        with _aside(path) as temporary:
+        with _aside(Path(path)) as temporary:
             temporary.write_bytes(data)
     else:
         fs.pipe_file(path, data)
@@ -189,26 +190,20 @@ def put_file(uri: str, source: Path) -> None:
         fs.put_file(str(source), path)
 
 
-class _aside:
+@contextmanager
+def _aside(destination: Path) -> Iterator[Path]:
     """A temporary file beside its destination, renamed onto it when the block succeeds."""
-
-    def __init__(self, destination: str) -> None:
-        self.destination = Path(destination)
-
-    def __enter__(self) -> Path:
-        self.destination.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", dir=self.destination.parent)
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            # mkstemp makes files private; an object should be as readable as its neighbours.
-            self.temporary.chmod(0o666 & ~_umask())
-            self.temporary.replace(self.destination)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".writing-", dir=destination.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; an object should be as readable as its neighbours.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(destination)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -20,6 +20,9 @@ JPEG_QUALITY = 90
 JPEG, PNG = f"jpeg-444-q{JPEG_QUALITY}", "png"
 """Image codecs by the name that the identity holds."""
 
+OF_A_SHARD = ("piece", "pieces", "tiles_planned", "tiles_lost")
+"""Provenance that speaks of a shard and not of its slide."""
+
 SCHEMA = pa.schema(
     [
         pa.field("slide_id", pa.string()),
@@ -66,9 +69,7 @@ def encode_image(tile: Pixels, codec: str) -> bytes:
         return cast(bytes, imagecodecs.png_encode(np.ascontiguousarray(tile), level=1))
     return cast(
         bytes,
-        imagecodecs.jpeg8_encode(
-            np.ascontiguousarray(tile), level=JPEG_QUALITY, subsampling="444"
-        ),
+        imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=JPEG_QUALITY, subsampling="444"),
     )
 
 

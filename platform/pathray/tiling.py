@@ -134,21 +134,19 @@ def plan_tiles(reader: SlideReader, slide_id: str, tiling: Tiling) -> tuple[Plan
         tolerance=tiling.tolerance,
         allow_upsample=tiling.allow_upsample,
     )
-    mask = _tissue(reader, slide_id, tiling)
+    mask = _tissue(reader, slide_id, tiling, mpp.value)
     x, y = lay_grid(info.bounds, sampling)
     tissue = mask.fraction(x, y, sampling.side0)
     kept = np.flatnonzero(tissue >= tiling.min_tissue)
     kept = kept[sample_tiles(len(kept), tiling.tiles_per_slide, slide_id, tiling.seed)]
-    plan = Plan(
-        sampling, mpp, info.width, info.height, reader.name, x[kept], y[kept], tissue[kept]
-    )
+    plan = Plan(sampling, mpp, info.width, info.height, reader.name, x[kept], y[kept], tissue[kept])
     return plan, mask
 
 
-def _tissue(reader: SlideReader, slide_id: str, tiling: Tiling) -> TissueMask:
+def _tissue(reader: SlideReader, slide_id: str, tiling: Tiling, mpp: float) -> TissueMask:
     mask = tiling.mask_of(slide_id)
     if mask is None:
-        return find_tissue(reader, tiling.tissue)
+        return find_tissue(reader, tiling.tissue, mpp)
     try:
         return read_mask_image(mask, reader.info)
     except FileNotFoundError as error:
@@ -189,4 +187,3 @@ def _resampler(sampling: Sampling) -> Any:
         return None if tile is None else cv2.resize(tile, size, interpolation=how)
 
     return resample
-

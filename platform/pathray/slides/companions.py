@@ -8,7 +8,8 @@ from pathray import storage
 from pathray.storage import Entry, Source
 
 EXTENSIONS = frozenset(
-    ".svs .tif .tiff .ndpi .mrxs .scn .svslide .bif .vms .vmu .dcm .btf .czi".split()
+    f".{name}"
+    for name in "svs tif tiff btf ndpi mrxs scn svslide bif czi vms vmu dcm".split()  # noqa: SIM905
 )
 """What a directory listing takes for a slide."""
 

@@ -105,6 +105,10 @@ def sample_tiles(n: int, wanted: int | None, slide_id: str, seed: int) -> NDArra
 
 
 def split_into_pieces(n_tiles: int, tile_size: int) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of tiles in (y, x) order, of equal length but for the last."""
+    """Ranges [start, stop) of tiles in (y, x) order, of equal length but for the last.
+
+    A slide without tiles is one piece of none, so that it leaves an object like any other.
+    """
     length = max(1, PIECE_PIXELS // tile_size**2)
-    return [(start, min(start + length, n_tiles)) for start in range(0, n_tiles, length)]
+    starts = range(0, max(1, n_tiles), length)
+    return [(start, min(start + length, n_tiles)) for start in starts]

@@ -47,8 +47,10 @@ class Spool:
         Raises SlideError when the slide is larger than the cache, when slides in use leave
         no room for `wait_seconds`, or when the slide changed while it was downloaded.
         """
-        source = storage.stat(uri)
-        others = companions(uri)
+        try:
+            source, others = storage.stat(uri), companions(uri)
+        except FileNotFoundError as error:
+            raise SlideError(f"{uri} does not exist") from error
         size = source.size + sum(entry.source.size for entry in others)
         key = _key(uri, source, others)
         self.folder.mkdir(parents=True, exist_ok=True)
