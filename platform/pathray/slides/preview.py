@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pathray.slides.reader import Pixels
+from pathray.slides.reader import Pixels, SlideReader
+from pathray.slides.thumbnail import Thumbnail, read_thumbnail
 from pathray.slides.tissue_mask import TissueMask
 
 OUTLINE = (0, 70, 60)
@@ -15,6 +16,12 @@ FILL_OPACITY = 0.10
 LINE_OPACITY = 0.65
 SMALLEST_LINED_TILE = 7
 """Pixels: the borders of smaller tiles would cover the picture, so only their fill is drawn."""
+
+
+def preview_thumbnail(reader: SlideReader) -> Thumbnail:
+    """The slide at a longer side of about 1,600 pixels, what `draw_preview` is drawn on."""
+    longest = max(reader.info.width, reader.info.height)
+    return read_thumbnail(reader, max(1.0, longest / LONGEST_SIDE))
 
 
 def draw_preview(
