@@ -61,8 +61,9 @@ class DrawnSlide:
 
 def plain(width: int, height: int, colour: tuple[int, int, int] = GLASS, seed: int = 0) -> Pixels:
     """A slide of one colour with a scanner's noise, uint8 (height, width, 3)."""
-    noise = np.random.default_rng(seed).integers(-3, 4, (height, width, 3))
-    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(seed).integers(-3, 4, (256, 256, 3))
+    patch = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    return np.tile(patch, (height // 256 + 1, width // 256 + 1, 1))[:height, :width].copy()
 
 
 def paint(
