@@ -16,9 +16,9 @@ from pathray.synthetic_slide import MPP, SlideRecipe, draw_slide
 
 SUBTYPES = ("glandular", "solid")
 COLUMNS = ("slide", "slide_id", "patient_id", "subtype", "time", "event")
-DENSITY = {"glandular": 1700.0, "solid": 4300.0}
+DENSITY = {"glandular": 1200.0, "solid": 5200.0}
 """Mean nuclei per mm² outside glands; patients scatter around it by about 15%."""
-GLAND_SHARE = {"glandular": 0.55, "solid": 0.06}
+GLAND_SHARE = {"glandular": 0.5, "solid": 0.06}
 MEAN_SURVIVAL = {"glandular": 2000.0, "solid": 350.0}
 """Days at the subtype's mean density: times are exponential, as under constant hazard."""
 HAZARD_PER_DENSITY = 3.0
@@ -43,7 +43,7 @@ class Patient:
 def make_cohort(folder: str | Path, patients: int = 10, seed: int = 0) -> Path:
     """Write the slides and `cohort.csv` into `folder`; returns the path of the table.
 
-    Every fourth patient has two slides. The first slide carries a blue pen mark, the last is
+    Every third patient has two slides. The first slide carries a blue pen mark, the last is
     nearly all glass. Slides are pyramidal TIFFs of 0.5 µm a pixel, some 4,000 pixels wide,
     written as absolute paths in the table. The same seed gives the same bytes.
     """
@@ -84,7 +84,7 @@ def invent_patients(count: int, seed: int) -> list[Patient]:
                 density=DENSITY[subtype] * crowding,
                 time=round(max(1.0, min(survival, follow_up)), 1),
                 event=int(survival <= follow_up),
-                slides=2 if index % 4 == 1 else 1,
+                slides=2 if index % 3 == 1 else 1,
             )
         )
     return people

@@ -2,9 +2,9 @@
 
 import hashlib
 
-import fsspec
 import numpy as np
 
+from pathray import storage
 from pathray.errors import SlideError
 from pathray.slides.reader import SlideInfo
 from pathray.slides.tissue_mask import TissueMask
@@ -16,7 +16,7 @@ def read_mask_image(uri: str, info: SlideInfo) -> TissueMask:
     """The mask image at `uri` (any fsspec URI; PNG, TIFF, ...) laid over the whole slide.
 
     Tissue is where any colour channel is not zero; an alpha channel is not looked at. Raises
-    SlideError when it cannot be read, or when its shape is not the slide's (within 2%).
+    SlideError when it is not there or no image, or when its shape is not the slide's (within 2%).
     """
     import cv2
 
@@ -34,16 +34,15 @@ def read_mask_image(uri: str, info: SlideInfo) -> TissueMask:
 
 
 def mask_digest(uri: str) -> str:
-    """The sha256 of the mask image's bytes, in hex; raises SlideError when it cannot be read."""
+    """The sha256 of the mask image's bytes, in hex; raises SlideError when there is none."""
     return hashlib.sha256(_content(uri)).hexdigest()
 
 
 def _content(uri: str) -> bytes:
     try:
-        with fsspec.open(uri, "rb") as file:
-            content: bytes = file.read()
-    except (OSError, ValueError) as error:
-        raise SlideError(f"cannot read mask {uri}: {error}") from error
+        content = storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise SlideError(f"mask {uri} does not exist") from error
     if not content:
-        raise SlideError(f"mask {uri} is empty")
+        raise SlideError(f"mask {uri} is an empty file")
     return content

@@ -48,11 +48,6 @@ def tissue_downsample(info: SlideInfo, mpp: float | None) -> float:
     return downsample
 
 
-def preview_downsample(info: SlideInfo, longest_side: int = 1600) -> float:
-    """Level-0 pixels per thumbnail pixel at which the longer side is `longest_side` or less."""
-    return max(1.0, max(info.width, info.height) / longest_side)
-
-
 def read_thumbnail(reader: SlideReader, downsample: float, mpp: float | None = None) -> Thumbnail:
     """The whole slide at about `downsample` level-0 pixels per pixel.
 
@@ -116,9 +111,16 @@ def _reduce(window: Pixels, factor: int) -> Pixels:
         return window
     import cv2
 
-    bottom, right = (-window.shape[0] % factor, -window.shape[1] % factor)
-    if bottom or right:
-        window = cv2.copyMakeBorder(window, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    size = (window.shape[1] // factor, window.shape[0] // factor)
-    reduced: Pixels = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    height, width = window.shape[:2]
+    reduced = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
+    full = (height // factor, width // factor)
+    for rows in (slice(0, full[0]), slice(full[0], len(reduced))):
+        for columns in (slice(0, full[1]), slice(full[1], reduced.shape[1])):
+            block = reduced[rows, columns]
+            if block.size:
+                source = window[
+                    rows.start * factor : rows.stop * factor,
+                    columns.start * factor : columns.stop * factor,
+                ]
+                block[:] = cv2.resize(source, block.shape[1::-1], interpolation=cv2.INTER_AREA)
     return reduced

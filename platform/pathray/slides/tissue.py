@@ -1,9 +1,12 @@
 """Finding a slide's tissue: the door to the methods, which register themselves on import."""
 
+from math import ceil
+
 import numpy as np
 
 from pathray.slides import tissue_all, tissue_saturation
 from pathray.slides.mask_image import mask_digest, read_mask_image
+from pathray.slides.mpp import LARGEST, SMALLEST
 from pathray.slides.reader import SlideInfo, SlideReader
 from pathray.slides.thumbnail import Thumbnail, read_thumbnail, tissue_downsample
 from pathray.slides.tissue_mask import TissueMask
@@ -31,11 +34,11 @@ def find_tissue(
     """The slide's tissue by the named method, on mask pixels of about 4 µm.
 
     `mpp` is the checked microns per pixel of level 0; without it what the slide says is taken
-    where it is plausible (0.05..2.0), else 40x. Raises RequestError for an unknown method.
+    where it is plausible, else 40x. Raises RequestError for an unknown method.
     """
     tissue_methods.get(method)
     said = reader.info.mpp
-    if mpp is None and said is not None and 0.05 <= said <= 2.0:
+    if mpp is None and said is not None and SMALLEST <= said <= LARGEST:
         mpp = said
     thumbnail = read_thumbnail(reader, tissue_downsample(reader.info, mpp), mpp or 0.25)
     return segment(thumbnail, reader.info, method)
@@ -51,8 +54,8 @@ def segment(
     """
     tissue = tissue_methods.get(method)(thumbnail) | thumbnail.unread
     x, y, width, height = info.bounds
-    columns = np.arange(tissue.shape[1]) + 0.5
-    rows = np.arange(tissue.shape[0]) + 0.5
-    inside_x = (columns * thumbnail.scale[0] >= x) & (columns * thumbnail.scale[0] < x + width)
-    inside_y = (rows * thumbnail.scale[1] >= y) & (rows * thumbnail.scale[1] < y + height)
-    return TissueMask(tissue & inside_y[:, None] & inside_x, thumbnail.scale)
+    inside = np.zeros_like(tissue)
+    rows = slice(int(y / thumbnail.scale[1]), ceil((y + height) / thumbnail.scale[1]))
+    columns = slice(int(x / thumbnail.scale[0]), ceil((x + width) / thumbnail.scale[0]))
+    inside[rows, columns] = True
+    return TissueMask(tissue & inside, thumbnail.scale)

@@ -34,6 +34,9 @@ PEN_RATIO = 1.15
 """Absorbance of red over green: at most 0.92 in haematoxylin (Ruifrok & Johnston 2001), which
 is the bluer stain, and 1.3 or more in blue and green ink."""
 PEN_ABSORBANCE = 0.1
+PEN_OVER_TISSUE = (0.85, 1.3)
+"""Ratio and least absorbance of red where a stroke goes on over stained tissue: hardly bluer
+than nuclei, but darker than they are, and joined to a stroke that is plain to see."""
 INK_VALUE = 64
 """Black ink's brightest channel stays below; the densest nuclei at 4 µm stay above 70."""
 PEN_AREA = 20_000.0
@@ -104,15 +107,24 @@ def _pen(
     """Strokes of blue, green and black ink, bool (h, w), with their blurred rim."""
     import cv2
 
-    absorbance = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
-    needed = np.maximum(PEN_RATIO * absorbance, PEN_ABSORBANCE)
-    # The least absorbing red that is not ink, for every green: one table, no logarithms.
-    darkest_stain = (256 * np.exp(-needed) - 1).clip(0, 255).astype(np.uint8)
-    ink = (red < cv2.LUT(green, darkest_stain)) | (value < INK_VALUE)
-    strokes = without_specks(ink, min_pixels)
+    plain = (red < _darkest_stain(PEN_RATIO, PEN_ABSORBANCE)[green]) | (value < INK_VALUE)
+    strokes = without_specks(plain, min_pixels)
+    if strokes.any():
+        over_tissue = red < _darkest_stain(*PEN_OVER_TISSUE)[green]
+        _, labels = cv2.connectedComponents((over_tissue | strokes).view(np.uint8))
+        strokes = np.isin(labels, np.unique(labels[strokes]))
     rim = np.ones((5, 5), np.uint8)
     grown: NDArray[np.uint8] = cv2.dilate(strokes.view(np.uint8), rim)
     return grown.view(np.bool_)
+
+
+def _darkest_stain(ratio: float, least: float) -> NDArray[np.uint8]:
+    """The least red that is not ink, for every value of green, uint8 (256,).
+
+    Ink absorbs at least `ratio` times as much red as green, and `least` (natural log) at all.
+    """
+    absorbance = -np.log((np.arange(256) + 1) / 256)
+    return (256 * np.exp(-np.maximum(ratio * absorbance, least)) - 1).clip(0, 255).astype(np.uint8)
 
 
 def without_specks(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.bool_]:
