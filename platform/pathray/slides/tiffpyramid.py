@@ -5,6 +5,7 @@ reader serves it; only OME-TIFF goes further, because OpenSlide does not look in
 What is not understood raises `Unsupported`.
 """
 
+import html
 import math
 import re
 from dataclasses import dataclass, replace
@@ -224,7 +225,7 @@ def _ome_pixels(description: str) -> dict[str, str] | None:
     if "<OME" not in description[:4096] or not description.rstrip().endswith("OME>"):
         return None
     element = re.search(r"<(?:\w+:)?Pixels\s([^>]*)>", description)
-    return dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', element[1])) if element else {}
+    return dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', html.unescape(element[1]))) if element else {}
 
 
 def _ome_mpp(pixels: dict[str, str], page: Directory) -> Resolution | None:
