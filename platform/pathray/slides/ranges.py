@@ -35,8 +35,10 @@ IN_FLIGHT = 32
 ATTEMPTS = 5
 FIRST_PAUSE = 0.1
 PERMANENT = (FileNotFoundError, PermissionError, NotImplementedError, TypeError, ValueError)
-VERSION_KEYS = ("ETag", "etag", "md5", "Content-MD5", "mtime", "LastModified", "last_modified")
-VERSION_KEYS += ("Last-Modified", "updated", "created")
+VERSION_KEYS = (
+    *("ETag", "etag", "md5", "Content-MD5", "mtime", "LastModified", "last_modified"),
+    *("Last-Modified", "updated", "created"),
+)
 """What the file systems of fsspec call it."""
 
 Group = list[tuple[Range, list[int]]]
