@@ -13,7 +13,7 @@ import numpy as np
 import openslide
 
 from pathray.slides.tiff import TiffReader
-from pathray.slides.tilestream import TileStream
+from pathray.slides.tilestream import TileStream, tile_buffer
 from pathray.slides.windows import Grid, plan_windows
 
 
@@ -60,7 +60,7 @@ def decoder_rate(path: str, level: int, origins: np.ndarray, side: int) -> float
     gather = TileStream(reader._source, page, table, lambda data, _: kept.append(data), numbers)
     for _ in numbers:
         gather.next()
-    out = np.empty((page.tile_height, page.tile_width, 3), np.uint8)
+    out = tile_buffer((page.tile_height, page.tile_width, 3))
     decode = reader._index.decoders[level]
     start = time.perf_counter()
     for data in kept:

@@ -10,6 +10,7 @@ import tifffile
 from written_slides import WRITTEN, level_of, photograph, tile_entries, write_slide
 
 from pathray.errors import SlideError, TileError
+from pathray.slides import windows
 from pathray.slides.tiff import TiffReader, Unsupported
 from pathray.slides.tiffdecode import tile_decoder
 
@@ -98,6 +99,25 @@ def test_squares_equal_windows_whatever_the_stride(tmp_path: Path, side: int, st
     padded = np.pad(image, ((100, 900), (100, 900), (0, 0)), constant_values=255)
     for (x, y), square in zip(origins, squares, strict=True):
         assert (square == padded[y + 100 : y + 100 + side, x + 100 : x + 100 + side]).all()
+
+
+def test_a_small_window_of_decoded_tiles_only_costs_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = TiffReader.open(str(write_slide(tmp_path / "slide.tif", "deflate")))
+    origins = np.array([[x, y] for y in range(0, 500, 60) for x in range(0, 600, 60)])
+    plenty = [square.copy() for square in reader.read_squares(0, origins, 80)]
+    grid = windows.Grid(700, 600, 256, 256, 3)
+
+    def loads() -> int:
+        plan = windows.plan_windows(grid, origins, 80, 80)
+        return sum(step.load for steps in plan for step in steps)
+
+    assert loads() == 9
+    monkeypatch.setattr(windows, "HELD_BYTES", 0)
+    assert loads() > 9
+    for square, expected in zip(reader.read_squares(0, origins, 80), plenty, strict=True):
+        assert (square == expected).all()
 
 
 def test_squares_come_right_in_any_order(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ that list and hands the bytes back in the same order, while the fetches run ahea
 that the latency of an object store is paid once and not once a tile.
 """
 
+import io
 import os
 import random
 import threading
@@ -26,15 +27,19 @@ MAX_GAP = 4096
 """Ranges closer than this may be fetched together..."""
 GAP_SHARE = 0.1
 """...as long as the bytes fetched in vain stay under this share of those asked for."""
-GROUP_RANGES = 64
-GROUP_BYTES = 1 << 20
+GROUP_RANGES = 128
+GROUP_BYTES = 2 << 20
 """A group of consecutive ranges is merged and submitted at once; it closes at either bound."""
 READ_AHEAD_BYTES = 16 << 20
 IN_FLIGHT = 32
 ATTEMPTS = 5
 FIRST_PAUSE = 0.1
 PERMANENT = (FileNotFoundError, PermissionError, NotImplementedError, TypeError, ValueError)
-VERSION_KEYS = ("ETag", "etag", "md5", "mtime", "LastModified", "last_modified", "created")
+VERSION_KEYS = (
+    *("ETag", "etag", "md5", "Content-MD5", "mtime", "LastModified", "last_modified"),
+    *("Last-Modified", "updated", "created"),
+)
+"""What the file systems of fsspec call it."""
 
 Group = list[tuple[Range, list[int]]]
 """Merged ranges, each with the positions of its members in the list asked for."""
@@ -85,19 +90,21 @@ class RangeReader:
         self.bytes_read = 0
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._descriptor: int | None = None
+        self._file: io.FileIO | None = None
         try:
             self._fs, self._path = fsspec.core.url_to_fs(uri, **dict(filesystem_options or {}))
             if isinstance(self._fs, LocalFileSystem):
                 self._open_local()
             else:
                 self._open_remote()
+        except FileNotFoundError as error:
+            raise SlideError(f"{uri}: there is no such file") from error
         except (OSError, ImportError, ValueError) as error:
             raise SlideError(f"{uri}: cannot be opened: {error}") from error
 
     def _open_local(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        status = os.fstat(self._descriptor)
+        self._file = io.FileIO(self._path)
+        status = os.fstat(self._file.fileno())
         self.size = status.st_size
         self.version = f"{status.st_mtime_ns}-{status.st_ino}"
 
@@ -154,9 +161,10 @@ class RangeReader:
 
     def _submit(self, run: Range) -> Future[bytes] | None:
         """Start a fetch; a local file needs no thread, the kernel reads ahead when told."""
-        if self._descriptor is not None:
+        if self._file is not None:
             if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(self._descriptor, run[0], run[1] - run[0], os.POSIX_FADV_WILLNEED)
+                start, stop = run
+                os.posix_fadvise(self._file.fileno(), start, stop - start, os.POSIX_FADV_WILLNEED)
             return None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="slide-ranges")
@@ -182,11 +190,11 @@ class RangeReader:
         raise AssertionError("unreachable")
 
     def _fetch_once(self, start: int, stop: int) -> bytes:
-        if self._descriptor is None:
+        if self._file is None:
             return bytes(self._fs.cat_file(self._path, start=start, end=stop))
-        data = os.pread(self._descriptor, stop - start, start)
+        data = os.pread(self._file.fileno(), stop - start, start)
         while 0 < len(data) < stop - start:  # Linux hands out at most 2 GiB a call
-            more = os.pread(self._descriptor, stop - start - len(data), start + len(data))
+            more = os.pread(self._file.fileno(), stop - start - len(data), start + len(data))
             if not more:
                 break
             data += more
@@ -197,6 +205,5 @@ class RangeReader:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()

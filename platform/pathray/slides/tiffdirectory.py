@@ -123,7 +123,10 @@ class TiffFile:
 
     def sub_directories(self, parent: Directory) -> Iterator[Directory]:
         """The directories that `parent` points to (SubIFDs), in its order."""
-        for offset in parent.values.get("sub_directories", ()):
+        offsets = parent.values.get("sub_directories", ())
+        if len(offsets) > MAX_DIRECTORIES:
+            raise Unsupported(f"{self._source.uri}: {len(offsets)} sub-directories")
+        for offset in offsets:
             yield self._directory(int(offset), texts=False)[0]
 
     def _directory(self, offset: int, texts: bool) -> tuple[Directory, int]:

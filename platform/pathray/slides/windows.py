@@ -5,6 +5,7 @@ and decoded once, and dropped after its last use.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ HELD_BYTES = 256 << 20
 tiles decoded again for the next row of windows."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One source tile in one window: load it first, or it is held; keep it, or drop it."""
 
     tile: int
