@@ -4,7 +4,7 @@
 >>> encoder(tiles)  # uint8 (B, H, W, 3) -> float32 (B, 6)
 """
 
-from pathray.encoders import mean_rgb as _mean_rgb  # noqa: F401  (registers itself)
+from pathray.encoders import catalogue as _catalogue  # noqa: F401  (fills the registry)
 from pathray.encoders.loading import load_encoder
 from pathray.encoders.names import resolve
 from pathray.encoders.spec import Encoder, EncoderSpec, registry

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from pathray.encoders.architecture import TimmModel, TransformersModel
+from pathray.encoders.architecture import TimmModel
 from pathray.encoders.spec import EncoderSpec
 from pathray.errors import RequestError, one_line
 
@@ -16,10 +16,7 @@ FORMAT = 1
 DESCRIPTION = "encoder.json"
 WEIGHTS = "model.safetensors"
 
-_LIBRARIES: dict[str, type[TimmModel] | type[TransformersModel]] = {
-    "timm": TimmModel,
-    "transformers": TransformersModel,
-}
+_LIBRARY = "timm"
 _FIELDS = {
     "format", "name", "architecture", "input_size", "resize_to", "rgb_mean", "rgb_std",
     "interpolation", "pooling", "dim", "expected_mpp", "licence", "source", "precision",
@@ -43,14 +40,15 @@ def read_description(uri: str) -> tuple[EncoderSpec, str]:
 
     Raises RequestError naming what is missing or unknown in `encoder.json`.
     """
-    import fsspec
+    from pathray.encoders.checkpoint import read_object
 
     where = f"{uri.rstrip('/')}/{DESCRIPTION}"
     try:
-        with fsspec.open(where, "rb") as file:
-            described = json.loads(file.read())
-    except Exception as error:
-        raise RequestError(f"cannot read {where}: {one_line(error, 160)}") from error
+        described = json.loads(read_object(where))
+    except ValueError as error:
+        raise RequestError(f"{where} is not JSON: {one_line(error, 160)}") from error
+    if not isinstance(described, dict):
+        raise RequestError(f"{where} is not a JSON object")
     for problem, names in (
         ("lacks", _FIELDS - set(described)),
         ("has unknown", set(described) - _FIELDS),
@@ -64,15 +62,12 @@ def read_description(uri: str) -> tuple[EncoderSpec, str]:
 
 def _spec(described: dict[str, Any], where: str) -> EncoderSpec:
     architecture = described["architecture"]
-    if architecture.get("library") not in _LIBRARIES:
-        known = ", ".join(_LIBRARIES)
-        raise RequestError(f"{where}: unknown library {architecture.get('library')!r}; {known}")
+    if architecture.get("library") != _LIBRARY:
+        raise RequestError(f"{where}: unknown library {architecture.get('library')!r}; known: timm")
     mean, std = described["rgb_mean"], described["rgb_std"]
     return EncoderSpec(
         name=described["name"],
-        builder=_LIBRARIES[architecture["library"]](
-            architecture["model"], architecture.get("kwargs", {})
-        ),
+        builder=TimmModel(architecture["model"], architecture.get("kwargs", {})),
         weights=None,
         input_size=described["input_size"],
         resize_to=described["resize_to"],
@@ -91,20 +86,18 @@ def _spec(described: dict[str, Any], where: str) -> EncoderSpec:
 
 def describe(spec: EncoderSpec, digest: str) -> dict[str, Any]:
     """The content of `encoder.json`."""
-    library = next((k for k, v in _LIBRARIES.items() if isinstance(spec.builder, v)), None)
-    if library is None:
+    if not isinstance(spec.builder, TimmModel):
         raise RequestError(
-            f"encoder {spec.name!r} is built by code, not by a timm or transformers name: "
+            f"encoder {spec.name!r} is built by code, not by a timm name: "
             f"it cannot be written to an encoder directory"
         )
-    architecture: Any = spec.builder
     return {
         "format": FORMAT,
         "name": spec.name,
         "architecture": {
-            "library": library,
-            "model": architecture.model,
-            "kwargs": dict(architecture.kwargs),
+            "library": _LIBRARY,
+            "model": spec.builder.model,
+            "kwargs": dict(spec.builder.kwargs),
         },
         "input_size": spec.input_size,
         "resize_to": spec.resize_to,

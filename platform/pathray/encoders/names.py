@@ -1,8 +1,10 @@
 """From what a user writes after `--encoder` to a spec, without weights."""
 
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 
+from pathray.encoders import external
 from pathray.encoders.architecture import TimmModel
 from pathray.encoders.directory import is_encoder_directory, read_description
 from pathray.encoders.spec import EncoderSpec, TimmWeights, registry
@@ -11,21 +13,45 @@ from pathray.errors import RequestError
 TIMM_PREFIX = "timm/"
 
 
+@dataclass(frozen=True)
+class Found:
+    """A spec, and for an encoder directory its URI and the digest recorded there."""
+
+    spec: EncoderSpec
+    directory: str | None = None
+    digest: str | None = None
+
+
 def resolve(name: str) -> EncoderSpec:
-    """The spec behind a registered name, `timm/NAME`, or the URI of an encoder directory.
+    """The spec of a registered name, `timm/NAME`, an encoder directory, or `file.py:NAME`.
 
     Cheap: nothing is downloaded and no weights are read. Raises RequestError for a name that
     is none of these, with the close ones.
     """
+    return find(name).spec
+
+
+def find(name: str) -> Found:
+    """As `resolve`, with where an encoder directory lies."""
     if name in registry:
-        return registry.get(name)
+        return Found(registry.get(name))
     if name.startswith(TIMM_PREFIX):
-        return _timm_spec(name)
+        return Found(_timm_spec(name))
+    if ".py:" in name:
+        return Found(external.from_file(name))
     if is_encoder_directory(name):
-        return read_description(name)[0]
+        return Found(*_in_directory(name.rstrip("/")))
     if "://" in name or "/" in name or Path(name).exists():
         raise RequestError(f"{name} is no encoder directory: there is no encoder.json in it")
-    raise RequestError(_unknown(name, list(registry)))
+    installed = external.installed()
+    if name in installed:
+        return Found(installed[name])
+    raise RequestError(_unknown(name, [*registry, *installed]))
+
+
+def _in_directory(uri: str) -> tuple[EncoderSpec, str, str]:
+    spec, digest = read_description(uri)
+    return spec, uri, digest
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -5,12 +5,13 @@ Each rule takes the network's output (`network.py`) and returns float (B, D). `t
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pathray.registry import Registry
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from pathray.encoders.network import Output
 
@@ -53,7 +54,22 @@ def mean_patch_layernorm(output: "Output") -> "torch.Tensor":
     return functional.layer_norm(mean, mean.shape[-1:], eps=1e-6)
 
 
-@poolings.register("mean_map")
-def mean_map(output: "Output") -> "torch.Tensor":
-    """The spatial mean of the last feature map asked of a convolutional network (CLAM)."""
-    return output.feature_map.mean(dim=(2, 3))
+@poolings.register("stage3_mean")
+def stage3_mean(output: "Output") -> "torch.Tensor":
+    """The spatial mean of a ResNet's third stage, as CLAM takes it."""
+    return output.stage(3).mean(dim=(2, 3))
+
+
+def trim(model: "nn.Module", pooling: str) -> "nn.Module":
+    """Drop, in place, the layers behind what the pooling rule reads.
+
+    They would never run, and would make weights and digest say what the encoder is not.
+    """
+    from torch import nn
+
+    if pooling == "stage3_mean":
+        trimmed: Any = model
+        trimmed.prune_intermediate_layers([3], prune_norm=False, prune_head=True)
+    elif pooling != "model" and hasattr(model, "fc_norm"):
+        model.fc_norm = nn.Identity()
+    return model

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pathray.encoders.architecture import Architecture
+from pathray.encoders.architecture import Architecture, ForeignCode
 from pathray.registry import Registry
 
 if TYPE_CHECKING:
@@ -28,32 +28,30 @@ class TimmWeights:
 
 @dataclass(frozen=True)
 class HubWeights:
-    """A file of a Hugging Face repository; the first of `files` that exists is taken.
-
-    `naming` is the checkpoint format (see `convert`) when it is not the network's own.
-    """
+    """A file of a Hugging Face repository; the first of `files` that exists is taken."""
 
     repository: str
     files: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
-    naming: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
     """One tile encoder. What is not known is None, never invented.
 
-    `builder` is the network; for a `light` encoder (no torch, no accelerator) it is a callable
-    from the spec to the Encoder itself. `input_size` is the side in pixels that the network
-    sees. `resize_to` is the side a tile is resized to first when the published preprocessing
-    then crops the centre; None: a tile is resized to `input_size`. `mean` and `std` are RGB in
-    0..1, None for an encoder that takes raw bytes. `pooling` names the rule that makes one
-    vector of the tokens (`pooling.py`), `width` is that vector's length. `mpp` is microns per
-    pixel of the tiles it was trained on. `source` is the hub id or paper. `precision` is what
-    its authors publish it to be run in. `parameters` is the count the authors state.
+    `builder` is the network; a callable brings its own weights. For a `light` encoder (no
+    torch, no accelerator) it is a callable from the spec to the Encoder itself. `weights` says
+    where released weights are; None: nowhere that can be fetched.
+    `input_size` is the side in pixels that the network sees. `resize_to` is the side a tile is
+    resized to first when the published preprocessing then crops the centre; None: a tile is
+    resized to `input_size`. `mean` and `std` are RGB in 0..1, None for an encoder that takes
+    raw bytes. `pooling` names the rule that makes one vector of the tokens (`pooling.py`),
+    `width` is that vector's length. `mpp` is microns per pixel of the tiles it expects.
+    `source` is the hub id or page. `precision` is what its authors run it in. `parameters` is
+    the count its authors state.
     """
 
     name: str
-    builder: "Architecture | Callable[[EncoderSpec], Encoder]"
+    builder: "Architecture | ForeignCode | Callable[[EncoderSpec], Encoder]"
     weights: TimmWeights | HubWeights | None
     input_size: int
     mean: RGB | None
