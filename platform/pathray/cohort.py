@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pathray import storage
-from pathray.errors import RequestError
+from pathray.errors import PathrayError, RequestError
 from pathray.slides.companions import EXTENSIONS, dicom_series, suffix
 
 TABLES = (".csv", ".parquet")
@@ -34,8 +34,8 @@ def read_cohort(slides: str) -> list[Slide]:
     uri = storage.absolute(slides)
     try:
         found = _table(uri) if suffix(uri) in TABLES else _listing(uri)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"--slides: {storage.reason(uri, error)}") from error
+    except PathrayError:
+        raise
     except Exception as error:  # each store has its own exceptions for refusals
         raise RequestError(f"--slides: {storage.reason(uri, error)}") from error
     _check(found, slides)
