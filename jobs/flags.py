@@ -9,14 +9,14 @@ import argparse
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pathray.errors import RequestError
+from pathray.errors import RequestError, one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -48,14 +48,15 @@ def validate(model: type[Model], values: dict[str, Any]) -> Model:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:  # what the flags say together is wrong
+        return message
     # A union reports once per member; the flag is the first part that names a field.
-    name = str(first["loc"][0]) if first["loc"] else ""
-    flag = "--" + name.replace("_", "-") if name else "flags"
+    flag = "--" + str(first["loc"][0]).replace("_", "-")
     if first["type"] == "missing":
         return f"{flag} is required"
     if first["type"] == "extra_forbidden":
         return f"unknown flag {flag}"
-    message = str(first["msg"]).removeprefix("Value error, ")
     return f"{flag} {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
@@ -64,8 +65,8 @@ def _read_config(path: str) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError as error:
         raise RequestError(f"--config: {path} does not exist") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"--config: cannot read {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"--config: cannot read {path}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RequestError(f"--config: {path} is not a mapping of flags to values")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
@@ -97,6 +98,8 @@ def _members(annotation: Any) -> list[Any]:
     """The alternatives of a type without None."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [m for part in get_args(annotation) for m in _members(part)]
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
     return [] if annotation is type(None) else [annotation]
 
 

@@ -44,7 +44,8 @@ def companions(uri: str) -> list[Entry]:
 
 def _siblings(uri: str, wanted: Callable[[str], bool]) -> list[Entry]:
     entries = storage.list_objects(storage.parent(uri), recursive=False)
-    return [entry for entry in entries if wanted(entry.name) and entry.uri != uri]
+    own = uri.rsplit("/", 1)[-1]
+    return [entry for entry in entries if wanted(entry.name) and entry.name != own]
 
 
 def dicom_series(uri: str) -> str | None:

@@ -8,6 +8,7 @@ holds a shared lock; what nobody holds may be evicted, least recently used first
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ from pathray.slides.companions import companions
 from pathray.storage import Entry, Source
 
 WAIT_SECONDS = 600.0
+_ENTRY = re.compile(r"(\.partial-)?[0-9a-f]{24}-\d+")
 
 
 def default_folder() -> Path:
@@ -70,7 +72,8 @@ class Spool:
         return sum(_size(entry) for entry in self._entries())
 
     def _entries(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.is_dir()]
+        # By name, because the folder may be shared: what is not ours is never evicted.
+        return [path for path in self.folder.iterdir() if _ENTRY.fullmatch(path.name)]
 
     def _download(
         self,
