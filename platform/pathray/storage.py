@@ -22,6 +22,11 @@ from pathray.errors import RequestError, one_line
 PARALLEL_REQUESTS = 16
 UNFINISHED = ".writing-"
 """How the name of a local file begins until it is whole; no listing shows it."""
+VERSION_KEYS = (
+    *("ETag", "etag", "generation", "md5", "Content-MD5", "mtime", "LastModified"),
+    *("last_modified", "Last-Modified", "updated", "created"),
+)
+"""What the file systems of fsspec call an object's version."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,7 @@ def stem(uri: str) -> str:
 
 
 def _source(info: dict[str, Any]) -> Source:
-    version = info.get("ETag") or info.get("etag") or info.get("generation")
-    if version is None:
-        version = info.get("mtime") or info.get("LastModified") or info.get("created") or ""
+    version = next((info[key] for key in VERSION_KEYS if info.get(key)), "")
     return Source(int(info.get("size") or 0), str(version).strip('"'), _modified(info))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import pytest
-from drawn_slides import DrawnSlide, paint, plain
+from drawn_slides import EOSIN, DrawnSlide, paint, plain
 from numpy.typing import NDArray
 
 from pathray.cohort import Slide
@@ -112,7 +112,7 @@ def test_an_enlarged_tile_has_the_size_asked_for(crop: SlideReader) -> None:
 
 def test_only_tiles_with_enough_tissue_are_kept() -> None:
     picture = plain(4480, 2240)
-    paint(picture, 0, 0, 2240, 2240)
+    paint(picture, 0, 0, 2240, 2240, EOSIN)
     reader = DrawnSlide(picture)
     mostly = plan_of(reader, Tiling(min_tissue=0.75))
     assert len(mostly.x)
@@ -216,7 +216,7 @@ def test_one_mask_for_several_slides_is_a_wrong_request(tmp_path: Path) -> None:
         check_mask(masked, cohort)
     check_mask(masked, cohort[:1])
     check_mask(Tiling(mask="masks/{slide_id}.png"), cohort)
-    with pytest.raises(RequestError, match="nothing.png does not exist"):
+    with pytest.raises(RequestError, match=r"nothing\.png does not exist"):
         check_mask(Tiling(mask=str(tmp_path / "nothing.png")), cohort[:1])
 
 
