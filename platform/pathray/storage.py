@@ -116,7 +116,8 @@ def stat(uri: str) -> Source:
     """Size and version of an object; FileNotFoundError where there is none."""
     fs, path = open_filesystem(uri)
     info = fs.info(path)
-    if info.get("type") == "directory":
+    # A web server answers for a folder with a page that lists it.
+    if info.get("type") == "directory" or info.get("mimetype") == "text/html":
         raise IsADirectoryError(uri)
     return _source(info)
 

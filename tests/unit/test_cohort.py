@@ -69,6 +69,15 @@ def test_a_prefix_of_a_store_is_all_slides_below_it() -> None:
     ]
 
 
+def test_a_folder_of_a_web_server_is_all_slides_below_it(server: str, web: Path) -> None:
+    (web / "slides").mkdir()
+    for name in ("b.svs", "a.svs", "x.txt"):
+        (web / "slides" / name).write_bytes(b"x")
+    slides = [Slide(name, f"{server}/slides/{name}.svs") for name in "ab"]
+    assert read_cohort(f"{server}/slides/") == slides
+    assert read_cohort(f"{server}/slides/a.svs") == slides[:1]
+
+
 def test_a_glob_is_what_matches(folder: Path) -> None:
     assert ids(read_cohort(f"{folder}/*.svs")) == ["b"]
     assert ids(read_cohort(f"{folder}/**")) == ["a", "b", "c"]

@@ -1,14 +1,12 @@
 """The node-local cache of remote slides, used by several processes."""
 
-import http.server
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -262,30 +260,25 @@ def test_an_eviction_that_was_killed_half_way_leaves_no_broken_slide(
     assert store.fetches() == ["a.svs", "a.svs"]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a plain web server over a folder."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-    (folder / "a.svs").write_bytes(b"x" * 100)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Quiet, directory=str(folder))
-    ) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{serving.server_address[1]}"
-        serving.shutdown()
-
-
-def test_a_slide_comes_over_http_with_its_time_for_a_version(server: str, spool: Spool) -> None:
+def test_a_slide_comes_over_http_with_its_time_for_a_version(
+    server: str, web: Path, spool: Spool
+) -> None:
+    (web / "a.svs").write_bytes(b"x" * 100)
     assert fetch(spool, f"{server}/a.svs") == b"x" * 100
     assert "GMT" in storage.stat(f"{server}/a.svs").version
     with pytest.raises(SlideError, match=r"b\.svs does not exist"):
         fetch(spool, f"{server}/b.svs")
+
+
+def test_companions_come_over_http_though_its_listing_has_no_sizes(
+    server: str, web: Path, spool: Spool
+) -> None:
+    for name, size in {"m.mrxs": 50, "m/Slidedat.ini": 20}.items():
+        (web / name).parent.mkdir(exist_ok=True)
+        (web / name).write_bytes(b"x" * size)
+    with spool.lease(f"{server}/m.mrxs") as path:
+        assert (path.parent / "m" / "Slidedat.ini").read_bytes() == b"x" * 20
+    assert spool.used_bytes() == 70
 
 
 def test_the_folder_is_the_users_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
