@@ -43,16 +43,18 @@ def validate(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise RequestError(_explain(error)) from error
+        raise RequestError(_explain(model, error)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     message = str(first["msg"]).removeprefix("Value error, ")
     if not first["loc"]:  # what the flags say together is wrong
         return message
     # A union reports once per member; the flag is the first part that names a field.
-    flag = "--" + str(first["loc"][0]).replace("_", "-")
+    name = str(first["loc"][0])
+    field = model.model_fields.get(name)
+    flag = name if field and _is_positional(field) else "--" + name.replace("_", "-")
     if first["type"] == "missing":
         return f"{flag} is required"
     if first["type"] == "extra_forbidden":
@@ -73,10 +75,9 @@ def _read_config(path: str) -> dict[str, Any]:
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kinds = _members(field.annotation)
     text = (field.description or "").replace("%", "%%") + _default(field)
-    if extra.get("positional"):
+    if _is_positional(field):
         parser.add_argument(name, help=text, nargs="?", default=argparse.SUPPRESS)
     elif bool in kinds:
         parser.add_argument(
@@ -92,6 +93,11 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
             metavar=_metavar(kinds),
             default=argparse.SUPPRESS,
         )
+
+
+def _is_positional(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("positional"))
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pathray import outputs, storage
 from pathray.cohort import Slide
-from pathray.errors import RequestError
+from pathray.errors import PathrayError, RequestError
 from pathray.metadata import read_metadata
 from pathray.outputs import Status
 from pathray.tilestore import parse_shard_name, shard_name
@@ -60,9 +60,11 @@ def _look(uri: str, slide_id: str, found: int) -> Slide | Status:
     first = storage.join(uri, shard_name(slide_id, 0))
     try:
         made = read_metadata(first).provenance
+    except PathrayError as error:
+        problem = str(error)
     except FileNotFoundError:
         problem = f"{found} of its tile shards are there and not the first: tile it again"
-    except Exception as error:  # a damaged shard, or a store that refuses: this slide's alone
+    except Exception as error:  # each store has its own exceptions for refusals
         problem = storage.reason(first, error)
     else:
         if made["pieces"] == found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pathray import storage
-from pathray.errors import SlideError
+from pathray.errors import SlideError, one_line
 
 if TYPE_CHECKING:  # a job's --help must not pay for pyarrow
     import pyarrow as pa
@@ -55,11 +55,17 @@ def metadata_of(schema: "pa.Schema") -> Metadata:
 
 
 def read_metadata(uri: str) -> Metadata:
-    """The metadata of a Parquet object; only its footer is fetched."""
+    """The metadata of a Parquet object; only its footer is fetched.
+
+    SlideError when the object is damaged or not one of ours.
+    """
     import pyarrow.parquet as pq
 
-    with storage.open_for_reading(uri) as file:
-        return metadata_of(pq.read_schema(file))
+    try:
+        with storage.open_for_reading(uri) as file:
+            return metadata_of(pq.read_schema(file))
+    except ValueError as error:  # pyarrow's own are ValueErrors too
+        raise SlideError(f"{uri} is damaged ({one_line(error, 120)}): remove it") from error
 
 
 def first_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:

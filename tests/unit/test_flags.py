@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs.convert import ConvertFlags
 from jobs.embed import Flags as EmbedFlags
 from jobs.flags import parse, validate
 from jobs.tile import Flags
@@ -45,6 +46,12 @@ def test_a_flag_is_not_guessed_from_its_beginning() -> None:
 
 def test_a_missing_flag_is_named() -> None:
     assert refusal("--slides", "slides/") == "--out is required"
+
+
+def test_an_argument_without_dashes_is_named_without_them() -> None:
+    assert refusal("--format", "hf", "--out", "o", model=ConvertFlags) == "checkpoint is required"
+    flags = parse(ConvertFlags, ["a.pth", "--format", "hf", "--out", "o"], "pathray convert")
+    assert flags.checkpoint == "a.pth"
 
 
 def test_a_flag_without_its_value_is_named() -> None:

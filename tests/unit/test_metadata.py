@@ -70,6 +70,20 @@ def test_metadata_are_read_from_the_footer_of_an_object(tmp_path: Path) -> None:
     assert read_metadata(str(tmp_path / "a")) == metadata
 
 
+@pytest.mark.parametrize("content", [b"", b"no parquet", None])
+def test_a_damaged_or_foreign_object_fails_its_slide_and_is_named(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "a.parquet"
+    if content is None:
+        pq.write_table(pa.table({"x": [1]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SlideError, match=r"a\.parquet is damaged .*: remove it") as caught:
+        read_metadata(str(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_first_difference_is_named_with_both_values() -> None:
     assert first_difference({"a": 1, "mpp": 0.5}, {"a": 1, "mpp": 0.25}) == (
         "mpp is 0.25 there and 0.5 now"

@@ -80,6 +80,13 @@ def test_outcomes_are_read_back_by_slide(out: str) -> None:
     assert outputs.read_statuses(out) == {each.slide_id: each for each in mine}
 
 
+@pytest.mark.parametrize("text", [b"{", b'{"slide": 1}', b"[]"])
+def test_a_damaged_outcome_is_named_in_one_line(out: str, text: bytes) -> None:
+    storage.put_bytes(storage.join(out, "_status", "a.json"), text)
+    with pytest.raises(RequestError, match=r"_status/a\.json is no outcome of a slide: remove it"):
+        outputs.read_statuses(out)
+
+
 def test_a_new_folder_has_no_outcomes(out: str) -> None:
     assert outputs.read_statuses(out) == {}
     assert outputs.staged_pieces(out) == {}

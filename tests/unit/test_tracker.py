@@ -14,7 +14,7 @@ from jobs.resume import Found, find_work
 from jobs.tracker import Tracker
 from pathray import outputs
 from pathray.cohort import Slide
-from pathray.errors import SlideError
+from pathray.errors import PathrayError, SlideError
 from pathray.outputs import Status
 from pathray.storage import Source
 
@@ -196,6 +196,12 @@ def test_a_run_that_breaks_keeps_what_was_settled(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="cluster is gone"):
         break_off()
     assert set(outputs.read_statuses(str(tmp_path))) == {"a"}
+
+
+def test_a_store_that_no_longer_takes_outcomes_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "_status").write_text("a file where the folder should be")
+    with pytest.raises(PathrayError, match=r"^--out: cannot use .*/_status"):
+        follow(tmp_path, WHOLE)
 
 
 def put(path: Path) -> Callable[[str], Slide]:
