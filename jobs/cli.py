@@ -13,7 +13,8 @@ from pathray.errors import PathrayError, RequestError
 JOBS = {
     "tile": "cut slides into Parquet tile shards",
     "embed": "embed slides or tile shards, one Parquet object a slide",
-    "demo": "make a small synthetic cohort and run everything on it",
+    "convert": "turn a released checkpoint into an encoder directory",
+    "encoders": "list the tile encoders that can be asked for by name",
 }
 
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from jobs.tilingflags import TilingFlags
+from jobs.tilingflags import TileMpp, TilingFlags
 
 
 class Flags(TilingFlags):
@@ -22,7 +22,7 @@ class Flags(TilingFlags):
     tile_size: int | None = Field(
         None, gt=0, le=8192, description="side of a tile in pixels (default: the encoder's)"
     )
-    mpp: float | Literal["native"] | None = Field(
+    mpp: TileMpp | None = Field(
         None, description="microns per pixel of the tiles (default: the encoder's, else 0.25)"
     )
     batch_size: int | None = Field(

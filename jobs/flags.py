@@ -9,14 +9,14 @@ import argparse
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pathray.errors import RequestError
+from pathray.errors import RequestError, one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,19 +43,22 @@ def validate(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise RequestError(_explain(error)) from error
+        raise RequestError(_explain(model, error)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:  # what the flags say together is wrong
+        return message
     # A union reports once per member; the flag is the first part that names a field.
-    name = str(first["loc"][0]) if first["loc"] else ""
-    flag = "--" + name.replace("_", "-") if name else "flags"
+    name = str(first["loc"][0])
+    field = model.model_fields.get(name)
+    flag = name if field and _is_positional(field) else "--" + name.replace("_", "-")
     if first["type"] == "missing":
         return f"{flag} is required"
     if first["type"] == "extra_forbidden":
         return f"unknown flag {flag}"
-    message = str(first["msg"]).removeprefix("Value error, ")
     return f"{flag} {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
@@ -64,18 +67,17 @@ def _read_config(path: str) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError as error:
         raise RequestError(f"--config: {path} does not exist") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"--config: cannot read {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"--config: cannot read {path}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RequestError(f"--config: {path} is not a mapping of flags to values")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
 
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kinds = _members(field.annotation)
     text = (field.description or "").replace("%", "%%") + _default(field)
-    if extra.get("positional"):
+    if _is_positional(field):
         parser.add_argument(name, help=text, nargs="?", default=argparse.SUPPRESS)
     elif bool in kinds:
         parser.add_argument(
@@ -93,10 +95,17 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
         )
 
 
+def _is_positional(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("positional"))
+
+
 def _members(annotation: Any) -> list[Any]:
     """The alternatives of a type without None."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [m for part in get_args(annotation) for m in _members(part)]
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
     return [] if annotation is type(None) else [annotation]
 
 

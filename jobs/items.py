@@ -133,9 +133,19 @@ def pack(item: Item, pixels: Pixels | None = None) -> pa.Table:
 
 def unpack(block: pa.Table) -> Iterator[tuple[Item, pa.Buffer | None]]:
     """The items of a block with their pixels, if any."""
-    for item, pixels in zip(block["item"], block["pixels"], strict=True):
+    for item, pixels in zip(_values(block["item"]), _values(block["pixels"]), strict=True):
+        assert item is not None
         # Our own bytes, made by `pack` in this very job.
-        yield pickle.loads(item.as_buffer()), pixels.as_buffer()
+        yield pickle.loads(item), pixels
+
+
+def _values(column: pa.ChunkedArray) -> Iterator[pa.Buffer | None]:
+    """The values of a binary column where they lie; Arrow's own scalars would copy them."""
+    for chunk in column.chunks:
+        _, offsets, data = chunk.buffers()
+        bounds = np.frombuffer(offsets, np.int64)[chunk.offset :].tolist()
+        for row, valid in enumerate(chunk.is_valid().to_pylist()):
+            yield data.slice(bounds[row], bounds[row + 1] - bounds[row]) if valid else None
 
 
 def pixels_of(buffer: pa.Buffer, side: int) -> Pixels:

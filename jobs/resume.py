@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from jobs.items import SlideWork
 from pathray import storage
 from pathray.cohort import Slide
-from pathray.errors import PathrayError
+from pathray.errors import PathrayError, one_line
 from pathray.outputs import Status
 from pathray.slides.companions import source_of
 from pathray.storage import Source
@@ -55,10 +55,10 @@ def find_work(cohort: Sequence[Slide], results: Results) -> Found:
             identity = results.identity(slide, source)
             return results.look_up(SlideWork(slide, source), identity)
         except PathrayError as error:
-            return Status(slide.slide_id, slide.patient_id, slide.uri, "failed", error=str(error))
+            reason = one_line(error)
         except Exception as error:  # each store has its own exceptions for refusals
             reason = storage.reason(slide.uri, error)
-            return Status(slide.slide_id, slide.patient_id, slide.uri, "failed", error=reason)
+        return Status(slide.slide_id, slide.patient_id, slide.uri, "failed", error=reason)
 
     with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
         for outcome in pool.map(look, cohort):

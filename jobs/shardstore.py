@@ -1,12 +1,13 @@
 """A folder of tile shards as a cohort to embed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pathray import outputs, storage
 from pathray.cohort import Slide
-from pathray.errors import RequestError
+from pathray.errors import PathrayError, RequestError
 from pathray.metadata import read_metadata
 from pathray.outputs import Status
 from pathray.tilestore import parse_shard_name, shard_name
@@ -47,14 +48,26 @@ def open_store(tiles: str) -> ShardStore:
 
 
 def _store(uri: str, settings: dict[str, Any], pieces: dict[str, int]) -> ShardStore:
-    slides: list[Slide] = []
-    incomplete: list[Status] = []
-    for slide_id, found in sorted(pieces.items()):
-        first = storage.join(uri, shard_name(slide_id, 0))
-        made = read_metadata(first).provenance if storage.exists(first) else {}
-        if made.get("pieces") == found:
-            slides.append(Slide(slide_id, first, made["patient_id"]))
-        else:
-            problem = f"{found} of {made.get('pieces', 'its')} tile shards are there: tile it again"
-            incomplete.append(Status(slide_id, None, first, "failed", error=problem))
+    with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
+        looked = list(pool.map(lambda of: _look(uri, *of), sorted(pieces.items())))
+    slides = [slide for slide in looked if isinstance(slide, Slide)]
+    incomplete = [status for status in looked if isinstance(status, Status)]
     return ShardStore(uri, settings, slides, incomplete)
+
+
+def _look(uri: str, slide_id: str, found: int) -> Slide | Status:
+    """The slide, when its first shard says that `found` are all of them."""
+    first = storage.join(uri, shard_name(slide_id, 0))
+    try:
+        made = read_metadata(first).provenance
+    except PathrayError as error:
+        problem = str(error)
+    except FileNotFoundError:
+        problem = f"{found} of its tile shards are there and not the first: tile it again"
+    except Exception as error:  # each store has its own exceptions for refusals
+        problem = storage.reason(first, error)
+    else:
+        if made["pieces"] == found:
+            return Slide(slide_id, first, made["patient_id"])
+        problem = f"{found} of {made['pieces']} tile shards are there: tile it again"
+    return Status(slide_id, None, first, "failed", error=problem)

@@ -1,10 +1,8 @@
 """`pathray tile`: a cohort of slides to Parquet tile shards."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from jobs.tilingflags import TilingFlags
+from jobs.tilingflags import TileMpp, TilingFlags
 
 
 class Flags(TilingFlags):
@@ -12,7 +10,7 @@ class Flags(TilingFlags):
 
     slides: str = Field(description="directory, prefix, glob, slide or cohort table")
     tile_size: int = Field(224, gt=0, le=8192, description="side of a tile in pixels")
-    mpp: float | Literal["native"] = Field(0.25, description="microns per pixel of the tiles")
+    mpp: TileMpp = Field(0.25, description="microns per pixel of the tiles")
     lossless: bool = Field(False, description="store PNG instead of JPEG 4:4:4 quality 90")
 
 

@@ -1,13 +1,16 @@
 """The flags that every job with slides has."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pathray import storage
 from pathray.slides.spool import Spool, default_folder
 from pathray.tiling import Tiling
+
+TileMpp = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["native"]
+"""Microns per pixel of the tiles, or those of the slide's level 0."""
 
 
 class TilingFlags(BaseModel):

@@ -138,7 +138,10 @@ class Tracker:
 
     def _settle(self, status: Status) -> None:
         status = replace(status, time=datetime.now(UTC).isoformat(timespec="seconds"))
-        outputs.put_status(self._out, status)
+        try:
+            outputs.put_status(self._out, status)
+        except Exception as error:  # each store has its own exceptions for refusals
+            raise PathrayError(f"--out: {storage.reason(self._out, error)}") from error
         with self._lock:
             self._settled[status.slide_id] = status
 

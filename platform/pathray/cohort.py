@@ -12,7 +12,9 @@ from pathray.errors import PathrayError, RequestError
 from pathray.slides.companions import EXTENSIONS, dicom_series, suffix
 
 TABLES = (".csv", ".parquet")
-_SAFE_ID = re.compile(r"[^_./\\][^/\\\x00-\x1f]*")
+_SAFE_ID = re.compile(r"(?![_.])(?!.*::)[^/\\\x00-\x1f]+")
+LONGEST_ID = 200
+"""Bytes of a slide_id: with piece and suffix it must stay a file name, at most 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +36,32 @@ def read_cohort(slides: str) -> list[Slide]:
     uri = storage.absolute(slides)
     try:
         found = _table(uri) if suffix(uri) in TABLES else _listing(uri)
-    except PathrayError:
-        raise
+        _check(found, slides)
+    except PathrayError as error:
+        raise RequestError(f"--slides: {error}") from error
     except Exception as error:  # each store has its own exceptions for refusals
         raise RequestError(f"--slides: {storage.reason(uri, error)}") from error
-    _check(found, slides)
     return sorted(found, key=lambda slide: slide.slide_id)
 
 
 def _listing(uri: str) -> list[Slide]:
-    if any(mark in uri for mark in "*?["):
+    # Looked up before it is taken for a glob: real names hold brackets too.
+    if storage.exists(uri):
+        return [Slide(storage.stem(uri), uri)]
+    entries = storage.list_objects(uri)
+    if not entries and any(mark in uri for mark in "*?["):
         entries = storage.glob(uri)
         if not entries:
-            raise RequestError(f"--slides: nothing matches {uri}")
-    elif storage.exists(uri):
-        return [Slide(storage.stem(uri), uri)]
-    else:
-        entries = storage.list_objects(uri)
-        if not entries:
-            missing = "is empty" if storage.is_prefix(uri) else "does not exist"
-            raise RequestError(f"--slides: {uri} {missing}")
-    slides = [entry.uri for entry in entries if suffix(entry.uri) in EXTENSIONS]
+            raise RequestError(f"nothing matches {uri}")
+    if not entries:
+        missing = "is empty" if storage.is_prefix(uri) else "does not exist"
+        raise RequestError(f"{uri} {missing}")
+    # A hidden file is no slide: macOS leaves `._name.svs` beside what it copies.
+    seen = [entry for entry in entries if not entry.name.startswith(".")]
+    slides = [entry.uri for entry in seen if suffix(entry.uri) in EXTENSIONS]
     if not slides:
         raise RequestError(
-            f"--slides: no slide among the {len(entries)} files of {uri}; "
+            f"no slide among the {len(entries)} files of {uri}; "
             f"known suffixes: {' '.join(sorted(EXTENSIONS))}"
         )
     return [Slide(storage.stem(slide), slide) for slide in _one_a_series(slides)]
@@ -75,10 +79,10 @@ def _one_a_series(uris: Sequence[str]) -> list[str]:
 def _table(uri: str) -> list[Slide]:
     rows = read_table(uri)
     if not rows:
-        raise RequestError(f"--slides: the cohort table {uri} has no rows")
+        raise RequestError(f"the cohort table {uri} has no rows")
     if "slide" not in rows[0]:
         raise RequestError(
-            f"--slides: the cohort table {uri} has no column `slide` "
+            f"the cohort table {uri} has no column `slide` "
             f"(it has: {', '.join(rows[0])}); add one with a path or URI for each slide"
         )
     base = storage.parent(uri)
@@ -88,18 +92,23 @@ def _table(uri: str) -> list[Slide]:
 def _row(row: Mapping[str, str], base: str, number: int) -> Slide:
     uri = (row["slide"] or "").strip()
     if not uri:
-        raise RequestError(f"--slides: row {number} of the cohort table has no slide")
+        raise RequestError(f"row {number} of the cohort table has no slide")
     if storage.is_local(uri) and not storage.local_path(uri).startswith(("/", "~")):
         uri = storage.join(base, uri)
     uri = storage.absolute(uri)
-    return Slide(row.get("slide_id") or storage.stem(uri), uri, row.get("patient_id") or None)
+    slide_id, patient_id = ((row.get(name) or "").strip() for name in ("slide_id", "patient_id"))
+    return Slide(slide_id or storage.stem(uri), uri, patient_id or None)
 
 
 def read_table(uri: str) -> list[dict[str, str]]:
     """Rows of a CSV or Parquet table as text; an empty cell is an empty string."""
     data = storage.read_bytes(uri)
     if suffix(uri) == ".csv":
-        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise RequestError(f"{uri} is not UTF-8 text: save the table as CSV UTF-8") from error
+        return list(csv.DictReader(io.StringIO(text)))
     import pyarrow.parquet as pq
 
     rows = pq.read_table(io.BytesIO(data)).to_pylist()
@@ -112,12 +121,17 @@ def _check(slides: Sequence[Slide], asked: str) -> None:
     if twice:
         shown = ", ".join(twice[:5]) + (" …" if len(twice) > 5 else "")
         raise RequestError(
-            f"--slides: {len(twice)} slide_id(s) of {asked} stand for several slides: {shown}; "
+            f"{len(twice)} slide_id(s) of {asked} stand for several slides: {shown}; "
             "give each its own in a cohort table's column `slide_id`"
         )
-    odd = [slide_id for slide_id in counts if not _SAFE_ID.fullmatch(slide_id)]
+    odd = [slide_id for slide_id in counts if not _names_a_file(slide_id)]
     if odd:
         raise RequestError(
-            f"--slides: slide_id {odd[0]!r} cannot name a file: "
-            "no slash or control character, no `_` or `.` in front"
+            f"slide_id {odd[0]!r} cannot name a file: no slash, `::` or control "
+            f"character, no `_` or `.` in front, at most {LONGEST_ID} bytes; "
+            "give another in a cohort table's column `slide_id`"
         )
+
+
+def _names_a_file(slide_id: str) -> bool:
+    return bool(_SAFE_ID.fullmatch(slide_id)) and len(slide_id.encode()) <= LONGEST_ID

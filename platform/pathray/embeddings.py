@@ -81,6 +81,8 @@ def read_embeddings(uri: str) -> Embeddings:
     with storage.open_for_reading(uri) as file:
         table = pq.read_table(file)
     meta = metadata_of(table.schema)
+    if table.schema.names != ["x", "y", "tissue", "embedding"]:
+        raise ValueError(f"not embeddings: the columns are {', '.join(table.schema.names)}")
     dim = table.schema.field("embedding").type.list_size
     column = table["embedding"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):

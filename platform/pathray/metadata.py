@@ -6,13 +6,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from pathray import storage
-from pathray.errors import SlideError
+from pathray.errors import SlideError, one_line
+
+if TYPE_CHECKING:  # a job's --help must not pay for pyarrow
+    import pyarrow as pa
 
 KEY = b"pathray"
 FORMAT_VERSION = 1
@@ -41,12 +41,12 @@ class Metadata:
             raise ValueError("not Pathray metadata: identity or provenance is missing") from error
 
 
-def with_metadata(schema: pa.Schema, metadata: Metadata) -> pa.Schema:
+def with_metadata(schema: "pa.Schema", metadata: Metadata) -> "pa.Schema":
     """The schema with the metadata attached."""
     return schema.with_metadata({KEY: metadata.to_json().encode()})
 
 
-def metadata_of(schema: pa.Schema) -> Metadata:
+def metadata_of(schema: "pa.Schema") -> Metadata:
     """The metadata of a schema; ValueError where it carries none."""
     held = (schema.metadata or {}).get(KEY)
     if held is None:
@@ -55,9 +55,17 @@ def metadata_of(schema: pa.Schema) -> Metadata:
 
 
 def read_metadata(uri: str) -> Metadata:
-    """The metadata of a Parquet object; only its footer is fetched."""
-    with storage.open_for_reading(uri) as file:
-        return metadata_of(pq.read_schema(file))
+    """The metadata of a Parquet object; only its footer is fetched.
+
+    SlideError when the object is damaged or not one of ours.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with storage.open_for_reading(uri) as file:
+            return metadata_of(pq.read_schema(file))
+    except ValueError as error:  # pyarrow's own are ValueErrors too
+        raise SlideError(f"{uri} is damaged ({one_line(error, 120)}): remove it") from error
 
 
 def first_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:

@@ -124,8 +124,15 @@ def read_statuses(out: str) -> dict[str, Status]:
     uris = [entry.uri for entry in entries if entry.name.endswith(".json")]
     with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
         texts = list(pool.map(storage.read_bytes, uris))
-    statuses = [Status(**json.loads(text)) for text in texts]
+    statuses = [_status(uri, text) for uri, text in zip(uris, texts, strict=True)]
     return {status.slide_id: status for status in statuses}
+
+
+def _status(uri: str, text: bytes) -> Status:
+    try:
+        return Status(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"--out: {uri} is no outcome of a slide: remove it") from error
 
 
 def staged_piece(out: str, slide_id: str, piece: int) -> str:

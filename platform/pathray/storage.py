@@ -4,9 +4,9 @@ A URI is anything fsspec opens: a local path, `s3://`, `gs://`, `http://`, `memo
 Credentials and endpoints come from the usual environment (AWS_*, AWS_ENDPOINT_URL).
 """
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,13 @@ from fsspec.core import url_to_fs
 from pathray.errors import RequestError, one_line
 
 PARALLEL_REQUESTS = 16
+UNFINISHED = ".writing-"
+"""How the name of a local file begins until it is whole; no listing shows it."""
+VERSION_KEYS = (
+    *("ETag", "etag", "generation", "md5", "Content-MD5", "mtime", "LastModified"),
+    *("last_modified", "Last-Modified", "updated", "created"),
+)
+"""What the file systems of fsspec call an object's version."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class Entry:
 
 def open_filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URI and the path inside it. Listings are never cached."""
+    if is_local(uri):
+        # Not by `url_to_fs`, which takes a `::` in a file's name for a chain of stores.
+        local = fsspec.filesystem("file")
+        return local, str(local._strip_protocol(local_path(uri)))
     try:
         # A cached listing would hide what other workers wrote since.
         fs, path = url_to_fs(uri, use_listings_cache=False)
@@ -90,9 +101,7 @@ def stem(uri: str) -> str:
 
 
 def _source(info: dict[str, Any]) -> Source:
-    version = info.get("ETag") or info.get("etag") or info.get("generation")
-    if version is None:
-        version = info.get("mtime") or info.get("LastModified") or info.get("created") or ""
+    version = next((info[key] for key in VERSION_KEYS if info.get(key)), "")
     return Source(int(info.get("size") or 0), str(version).strip('"'), _modified(info))
 
 
@@ -107,7 +116,8 @@ def stat(uri: str) -> Source:
     """Size and version of an object; FileNotFoundError where there is none."""
     fs, path = open_filesystem(uri)
     info = fs.info(path)
-    if info.get("type") == "directory":
+    # A web server answers for a folder with a page that lists it.
+    if info.get("type") == "directory" or info.get("mimetype") == "text/html":
         raise IsADirectoryError(uri)
     return _source(info)
 
@@ -116,7 +126,7 @@ def exists(uri: str) -> bool:
     """Whether an object (not a prefix) is there."""
     try:
         stat(uri)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return False
     return True
 
@@ -134,21 +144,26 @@ def list_objects(prefix: str, recursive: bool = True) -> list[Entry]:
         found = fs.find(path, detail=True, maxdepth=None if recursive else 1)
     except FileNotFoundError:
         return []
-    return _entries(fs, found.values())
+    found.pop(path, None)  # some stores find an object below itself
+    # Named below the prefix as it was asked for, whatever else the store calls itself.
+    return _entries(found.values(), lambda name: join(prefix, name.removeprefix(path)))
 
 
 def glob(pattern: str) -> list[Entry]:
     """All objects that match a pattern with `*`, `?`, `[...]` or `**`, sorted by URI."""
     fs, path = open_filesystem(pattern)
-    return _entries(fs, fs.glob(path, detail=True).values())
-
-
-def _entries(fs: fsspec.AbstractFileSystem, infos: Iterable[dict[str, Any]]) -> list[Entry]:
     local = "file" in fs.protocol
+    found = fs.glob(path, detail=True)
+    return _entries(found.values(), str if local else fs.unstrip_protocol)
+
+
+def _entries(infos: Iterable[dict[str, Any]], name: Callable[[str], str]) -> list[Entry]:
     entries = [
-        Entry(info["name"] if local else fs.unstrip_protocol(info["name"]), _source(info))
+        Entry(name(info["name"]), _source(info))
         for info in infos
-        if info.get("type") != "directory" and not info["name"].endswith("/")
+        if info.get("type") != "directory"
+        and not info["name"].endswith("/")
+        and not info["name"].rsplit("/", 1)[-1].startswith(UNFINISHED)
     ]
     return sorted(entries, key=lambda entry: entry.uri)
 
@@ -185,7 +200,8 @@ def put_file(uri: str, source: Path) -> None:
     """Upload a local file as an object, whole or not at all."""
     fs, path = open_filesystem(uri)
     if "file" in fs.protocol:
-        put_bytes(uri, source.read_bytes())
+        with _aside(Path(path)) as temporary:
+            shutil.copyfile(source, temporary)
     else:
         fs.put_file(str(source), path)
 
@@ -194,22 +210,13 @@ def put_file(uri: str, source: Path) -> None:
 def _aside(destination: Path) -> Iterator[Path]:
     """A temporary file beside its destination, renamed onto it when the block succeeds."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", dir=destination.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # Not by `tempfile`, which makes files private: an object is as readable as its neighbours.
+    temporary = destination.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
         yield temporary
-        # mkstemp makes files private; an object should be as readable as its neighbours.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(destination)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def delete(uris: Iterable[str]) -> None:
@@ -248,5 +255,6 @@ def reason(uri: str, error: BaseException) -> str:
     if "NoCredentials" in text:
         return f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if "EndpointConnection" in text or "Connect" in text:
-        return f"cannot reach the store of {uri}: check AWS_ENDPOINT_URL ({one_line(error, 120)})"
+        cure = "AWS_ENDPOINT_URL" if uri.startswith("s3") else "its address and the network"
+        return f"cannot reach the store of {uri}: check {cure} ({one_line(error, 120)})"
     return f"cannot use {uri}: {one_line(error, 160)}"

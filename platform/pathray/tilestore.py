@@ -16,9 +16,12 @@ from pathray.metadata import Metadata, metadata_of, with_metadata
 from pathray.slides.reader import Pixels
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
+ROW_BYTES, PAGE_BYTES = 32, 64 * 1024
+"""Room in a row group for a row's other columns, and for the headers of its pages."""
 JPEG_QUALITY = 90
 JPEG, PNG = f"jpeg-444-q{JPEG_QUALITY}", "png"
 """Image codecs by the name that the identity holds."""
+JPEG_END = b"\xff\xd9"
 
 OF_A_SHARD = ("piece", "pieces", "tiles_planned", "tiles_lost")
 """Provenance that speaks of a shard and not of its slide."""
@@ -55,8 +58,8 @@ def shard_name(slide_id: str, piece: int) -> str:
 
 def parse_shard_name(name: str) -> tuple[str, int] | None:
     """(slide_id, piece) of a shard's file name; None for any other file."""
-    slide_id, dash, piece = name.removesuffix(".parquet").rpartition("-")
-    if not dash or not name.endswith(".parquet") or len(piece) < 5 or not piece.isdecimal():
+    slide_id, _, piece = name.removesuffix(".parquet").rpartition("-")
+    if not slide_id or not piece.isdecimal() or shard_name(slide_id, int(piece)) != name:
         return None
     return slide_id, int(piece)
 
@@ -77,15 +80,20 @@ def decode_image(data: bytes) -> Pixels:
     """The RGB pixels (H, W, 3) of a stored image; TileError when it cannot be decoded."""
     import imagecodecs
 
-    decode = imagecodecs.png_decode if data[:4] == b"\x89PNG" else imagecodecs.jpeg8_decode
+    png = data[:4] == b"\x89PNG"
+    if not png and not data.endswith(JPEG_END):
+        raise TileError("the JPEG is cut off")  # libjpeg would fill what is missing with grey
     try:
-        return cast(Pixels, decode(data))
+        tile = cast(Pixels, (imagecodecs.png_decode if png else imagecodecs.jpeg8_decode)(data))
     except Exception as error:  # the codecs raise their own unrelated exceptions
         raise TileError(one_line(error)) from error
+    if tile.ndim != 3 or tile.shape[2] != 3:
+        raise TileError(f"the image is not RGB, its shape is {tile.shape}")
+    return tile
 
 
 def serialise(shard: Shard) -> bytes:
-    """The shard as a Parquet file with row groups of at most 8 MB of images.
+    """The shard as a Parquet file with row groups of at most 8 MB.
 
     Images are compressed already and stored as they are.
     """
@@ -112,10 +120,10 @@ def serialise(shard: Shard) -> bytes:
 def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     start = total = 0
     for index, size in enumerate(sizes):
-        if total and total + size > ROW_GROUP_BYTES:
+        if total and total + size + ROW_BYTES > ROW_GROUP_BYTES - PAGE_BYTES:
             yield start, index
             start, total = index, 0
-        total += size
+        total += size + ROW_BYTES
     if start < len(sizes):
         yield start, len(sizes)
 

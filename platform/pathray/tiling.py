@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pathray import __version__, storage
 from pathray.cohort import Slide
-from pathray.errors import RequestError, SlideError
+from pathray.errors import RequestError
 from pathray.metadata import COORDINATES, FORMAT_VERSION
 from pathray.slides.grid import (
     Sampling,
@@ -147,10 +147,7 @@ def _tissue(reader: SlideReader, slide_id: str, tiling: Tiling, mpp: float) -> T
     mask = tiling.mask_of(slide_id)
     if mask is None:
         return find_tissue(reader, tiling.tissue, mpp)
-    try:
-        return read_mask_image(mask, reader.info)
-    except FileNotFoundError as error:
-        raise SlideError(f"--mask: {mask} does not exist") from error
+    return read_mask_image(mask, reader.info)
 
 
 def check_mask(tiling: Tiling, cohort: list[Slide]) -> None:

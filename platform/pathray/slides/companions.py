@@ -32,7 +32,7 @@ def companions(uri: str) -> list[Entry]:
     kind = suffix(uri)
     folder, stem = storage.parent(uri), storage.stem(uri)
     if kind == ".mrxs":
-        return storage.list_objects(storage.join(folder, stem))
+        return _versioned(storage.list_objects(storage.join(folder, stem)))
     if kind == ".dcm":
         series = dicom_series(uri)
         others = _siblings(uri, lambda name: name.lower().endswith(".dcm"))
@@ -44,7 +44,13 @@ def companions(uri: str) -> list[Entry]:
 
 def _siblings(uri: str, wanted: Callable[[str], bool]) -> list[Entry]:
     entries = storage.list_objects(storage.parent(uri), recursive=False)
-    return [entry for entry in entries if wanted(entry.name) and entry.uri != uri]
+    own = uri.rsplit("/", 1)[-1]
+    return _versioned([e for e in entries if wanted(e.name) and e.name != own])
+
+
+def _versioned(entries: list[Entry]) -> list[Entry]:
+    """The same with size and version where the listing had none, as over HTTP."""
+    return [e if e.source.version else Entry(e.uri, storage.stat(e.uri)) for e in entries]
 
 
 def dicom_series(uri: str) -> str | None:

@@ -2,7 +2,8 @@
 
 import ctypes
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cached_property
+from math import isfinite
 
 import numpy as np
 import openslide
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from openslide import lowlevel
 
 from pathray.errors import SlideError, TileError, one_line
+from pathray.slides.companions import source_of
 from pathray.slides.reader import Pixels, SlideInfo
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -34,13 +36,10 @@ class OpenSlideReader:
         self._slide = _open(path)
         self.info = _info(self._slide)
 
-    @property
+    @cached_property
     def bytes_read(self) -> int:
         """The file with its companions: OpenSlide reads from a whole local copy."""
-        path = Path(self._path)
-        folder = path.with_suffix("")
-        companions = folder.iterdir() if folder.is_dir() else ()
-        return sum(p.stat().st_size for p in (path, *companions) if p.is_file())
+        return source_of(self._path).size
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
         """See `SlideReader.read`."""
@@ -119,15 +118,18 @@ def _bounds(slide: openslide.OpenSlide, width: int, height: int) -> tuple[int, i
     )
     values = [_number(slide.properties.get(name)) for name in names]
     x, y, w, h = (None if value is None else int(value) for value in values)
-    x, y = x or 0, y or 0
-    return (x, y, w or width - x, h or height - y)
+    left, top = max(x or 0, 0), max(y or 0, 0)
+    right = min((x or 0) + w, width) if w else width
+    bottom = min((y or 0) + h, height) if h else height
+    return (left, top, right - left, bottom - top)
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = float(text or "nan")
     except ValueError:
         return None
+    return number if isfinite(number) else None
 
 
 def _flatten(bgra: Pixels, background: tuple[int, int, int]) -> Pixels:

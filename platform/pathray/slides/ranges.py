@@ -19,6 +19,7 @@ import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from pathray.errors import SlideError
+from pathray.storage import VERSION_KEYS
 
 Range = tuple[int, int]
 """First byte and the byte after the last."""
@@ -35,11 +36,6 @@ IN_FLIGHT = 32
 ATTEMPTS = 5
 FIRST_PAUSE = 0.1
 PERMANENT = (FileNotFoundError, PermissionError, NotImplementedError, TypeError, ValueError)
-VERSION_KEYS = (
-    *("ETag", "etag", "md5", "Content-MD5", "mtime", "LastModified", "last_modified"),
-    *("Last-Modified", "updated", "created"),
-)
-"""What the file systems of fsspec call it."""
 
 Group = list[tuple[Range, list[int]]]
 """Merged ranges, each with the positions of its members in the list asked for."""

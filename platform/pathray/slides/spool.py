@@ -8,6 +8,7 @@ holds a shared lock; what nobody holds may be evicted, least recently used first
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,6 +25,8 @@ from pathray.slides.companions import companions
 from pathray.storage import Entry, Source
 
 WAIT_SECONDS = 600.0
+PARTIAL = ".partial-"
+_ENTRY = re.compile(rf"({re.escape(PARTIAL)})?[0-9a-f]{{24}}-\d+")
 
 
 def default_folder() -> Path:
@@ -70,7 +73,8 @@ class Spool:
         return sum(_size(entry) for entry in self._entries())
 
     def _entries(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.is_dir()]
+        # By name, because the folder may be shared: what is not ours is never evicted.
+        return [path for path in self.folder.iterdir() if _ENTRY.fullmatch(path.name)]
 
     def _download(
         self,
@@ -83,7 +87,7 @@ class Spool:
         wait_seconds: float,
     ) -> None:
         """Fetch a slide; the caller holds its exclusive lock."""
-        partial = self.folder / f".partial-{key}-{size}"
+        partial = self.folder / f"{PARTIAL}{key}-{size}"
         shutil.rmtree(partial, ignore_errors=True)
         self._make_room(partial, size, wait_seconds)
         try:
@@ -123,10 +127,10 @@ class Spool:
         for entry in sorted(self._entries(), key=_last_used):
             if self.used_bytes() + size <= self.limit_bytes:
                 return
-            key = entry.name.removeprefix(".partial-").rsplit("-", 1)[0]
+            key = entry.name.removeprefix(PARTIAL).rsplit("-", 1)[0]
             with (self.folder / f"{key}.lock").open("wb") as lock:
                 if _take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    shutil.rmtree(entry, ignore_errors=True)
+                    _remove(entry)
 
 
 def _key(uri: str, source: Source, others: list[Entry]) -> str:
@@ -144,6 +148,15 @@ def _last_used(entry: Path) -> float:
         return entry.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _remove(entry: Path) -> None:
+    """Renamed first, so that a half-deleted slide is never taken for a whole one."""
+    if not entry.name.startswith(PARTIAL):
+        doomed = entry.with_name(PARTIAL + entry.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+        entry = entry.rename(doomed)
+    shutil.rmtree(entry, ignore_errors=True)
 
 
 def _take(lock: BinaryIO, how: int) -> bool:

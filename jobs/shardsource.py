@@ -1,1 +1,0 @@
-"""Tile shards as the source of pieces to embed."""
