@@ -49,9 +49,9 @@ def _read(uri: str, allow_pickle: bool) -> Mapping[str, Any]:
     import torch
 
     data = read_object(uri)
-    if uri.endswith(".safetensors"):
-        return safetensors.torch.load(data)
     try:
+        if uri.endswith(".safetensors"):
+            return safetensors.torch.load(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
         raise RequestError(
