@@ -151,6 +151,24 @@ def test_a_converted_transformers_checkpoint_gives_its_class_token(
     np.testing.assert_allclose(encoder(tiles), expected.numpy(), atol=2e-5)
 
 
+def test_a_vit_trained_at_one_size_is_run_at_another(tmp_path: Path) -> None:
+    model = hf_model("dinov2")
+    model.save_pretrained(tmp_path / "hf")
+    checkpoint, out = str(tmp_path / "hf/model.safetensors"), str(tmp_path / "converted")
+    convert(checkpoint, out, format="hf", overrides=Overrides(num_heads=4, input_size=48))
+    encoder = load_encoder(out, precision="fp32")
+    assert encoder.input_size == 48
+    tiles = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), np.uint8)
+    assert encoder.patch_tokens(tiles).shape == (1, 6, 6, 64)
+
+
+def test_a_relative_position_bias_fits_one_size(beph_release: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="fits one size only"):
+        convert(
+            beph_release, str(tmp_path / "x"), format="beph", overrides=Overrides(input_size=96)
+        )
+
+
 def test_both_generations_of_transformers_names_are_read() -> None:
     model = hf_model("vit")
     new = to_timm(model.state_dict())

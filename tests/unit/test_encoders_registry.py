@@ -93,6 +93,11 @@ def test_a_path_without_encoder_json_is_no_encoder() -> None:
         resolve("/no/such/place")
 
 
+def test_a_store_that_cannot_be_asked_is_not_called_empty() -> None:
+    with pytest.raises(RequestError, match=r"cannot look into nosuchstore://bucket/encoder"):
+        resolve("nosuchstore://bucket/encoder")
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_an_encoder_of_foreign_code_says_so(name: str) -> None:
     with pytest.raises(RequestError, match="comes with its authors' code"):

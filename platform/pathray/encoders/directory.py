@@ -25,14 +25,20 @@ _FIELDS = {
 
 
 def is_encoder_directory(uri: str) -> bool:
-    """Whether there is an `encoder.json` below the URI."""
+    """Whether there is an `encoder.json` below the URI.
+
+    Raises RequestError when the store cannot be asked.
+    """
     from fsspec.core import url_to_fs
 
     try:
         fs, path = url_to_fs(uri.rstrip("/") + "/" + DESCRIPTION)
-        return bool(fs.exists(path))
-    except Exception:
+        fs.info(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except Exception as error:
+        raise RequestError(f"cannot look into {uri}: {one_line(error, 160)}") from error
+    return True
 
 
 def read_description(uri: str) -> tuple[EncoderSpec, str]:
