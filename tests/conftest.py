@@ -1,9 +1,16 @@
 """Fixtures for all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+# Before Ray or fsspec are imported: workers inherit the environment of the test process.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGINS), os.getenv("PYTHONPATH")]))
+sys.path.insert(0, str(PLUGINS))
 
 
 @pytest.fixture(scope="session")

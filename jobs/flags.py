@@ -1,0 +1,116 @@
+"""From a job's pydantic model to its command line.
+
+The model is the one place that holds names, types, defaults and help. Values come from the
+command line, from `--config job.yaml` or from Python, and pydantic validates all of them the
+same way, so a wrong value is one line wherever it was written.
+"""
+
+import argparse
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pathray.errors import RequestError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message} (see `{self.prog} --help`)")
+
+
+def parse(model: type[Model], argv: Sequence[str], prog: str) -> Model:
+    """The validated flags of a job; RequestError with one line when something is wrong."""
+    parser = _OneLineParser(prog=prog, description=model.__doc__, allow_abbrev=False)
+    for name, field in model.model_fields.items():
+        _add_flag(parser, name, field)
+    parser.add_argument("--config", metavar="FILE", help="read flags from a YAML file first")
+    given = vars(parser.parse_args(argv))
+    config = given.pop("config")
+    values = {**(_read_config(config) if config else {}), **given}
+    return validate(model, values)
+
+
+def validate(model: type[Model], values: dict[str, Any]) -> Model:
+    """The model of these values; RequestError naming the first wrong flag."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    # A union reports once per member; the flag is the first part that names a field.
+    name = str(first["loc"][0]) if first["loc"] else ""
+    flag = "--" + name.replace("_", "-") if name else "flags"
+    if first["type"] == "missing":
+        return f"{flag} is required"
+    if first["type"] == "extra_forbidden":
+        return f"unknown flag {flag}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{flag} {first['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise RequestError(f"--config: {path} does not exist") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise RequestError(f"--config: cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RequestError(f"--config: {path} is not a mapping of flags to values")
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kinds = _members(field.annotation)
+    text = (field.description or "").replace("%", "%%") + _default(field)
+    if extra.get("positional"):
+        parser.add_argument(name, help=text, nargs="?", default=argparse.SUPPRESS)
+    elif bool in kinds:
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            action=argparse.BooleanOptionalAction,
+            help=text,
+            default=argparse.SUPPRESS,
+        )
+    else:
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            help=text,
+            metavar=_metavar(kinds),
+            default=argparse.SUPPRESS,
+        )
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The alternatives of a type without None."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [m for part in get_args(annotation) for m in _members(part)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _metavar(kinds: list[Any]) -> str:
+    words: list[str] = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            words += [str(value) for value in get_args(kind)]
+        else:
+            words.append({int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE"))
+    return "|".join(words)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return " (required)"
+    return "" if field.default is None else f" (default: {field.default})"

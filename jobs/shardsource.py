@@ -1,0 +1,1 @@
+"""Tile shards as the source of pieces to embed."""

@@ -1,0 +1,151 @@
+"""The stages that `tile` and `embed` share: planning a slide, guarding a piece."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import pyarrow as pa
+
+from jobs.items import Piece, Report, SlideWork, pack, unpack
+from jobs.ledger import Ledger
+from pathray import storage
+from pathray.cohort import Slide
+from pathray.errors import PathrayError, one_line
+from pathray.slides.open import Backend, is_spooled, open_slide
+from pathray.slides.reader import SlideReader
+from pathray.slides.spool import Spool
+from pathray.slides.tissue_mask import TissueMask
+from pathray.tiling import Plan, Tiling, plan_tiles, slide_identity
+
+
+class PieceWork(Protocol):
+    """What is done with a piece where its slide is read."""
+
+    def __call__(self, piece: Piece, reader: SlideReader) -> pa.Table: ...
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """Everything the reading stages need; travels to the workers with them."""
+
+    tiling: Tiling
+    spool: Spool
+    ledger: Ledger
+    preview: str | None = None
+    backend: Backend = "auto"
+
+
+def plan_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
+    """Slides to pieces, one row each.
+
+    The pieces of a spooled slide are worked on right here, on the node that holds its copy;
+    all others go out to the cluster.
+    """
+    for item, _ in unpack(block):
+        assert isinstance(item, SlideWork)
+        yield from guarded(job.ledger, item.slide, "planning", partial(_plan, item, job, work))
+
+
+def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
+    started = time.perf_counter()
+    slide = item.slide
+    with open_slide(slide.uri, job.spool, job.backend) as reader:
+        plan, mask = plan_tiles(reader, slide.slide_id, job.tiling)
+        if job.preview:
+            _put_preview(job.preview, reader, slide, plan, mask)
+        ranges = plan.pieces()
+        pieces = [
+            Piece(
+                slide,
+                item.source,
+                slide_identity(slide, item.source, job.tiling),
+                plan.part(start, stop),
+                index,
+                len(ranges),
+                len(plan.x),
+                existing=index in item.existing,
+            )
+            for index, (start, stop) in enumerate(ranges)
+        ]
+        spooled = is_spooled(slide.uri, reader)
+        yield pack(
+            Report(
+                "planned",
+                slide.slide_id,
+                pieces=len(pieces),
+                tiles=len(plan.x),
+                seconds={"plan": time.perf_counter() - started},
+                bytes_read=reader.bytes_read,
+                reader=reader.name,
+            )
+        )
+        job.ledger.end(slide.slide_id, "planning")
+        for piece in pieces:
+            if spooled:
+                yield from guarded_piece(piece, job, lambda piece: work(piece, reader))
+            else:
+                yield pack(piece)
+
+
+def piece_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
+    """Pieces to what `work` makes of them; opens the slide once a piece."""
+
+    def open_and_work(piece: Piece) -> pa.Table:
+        with open_slide(piece.slide.uri, job.spool, job.backend) as reader:
+            return work(piece, reader)
+
+    for row, (item, _) in enumerate(unpack(block)):
+        if isinstance(item, Piece):
+            yield from guarded_piece(item, job, open_and_work)
+        else:
+            yield block.slice(row, 1)
+
+
+def guarded_piece(
+    piece: Piece, job: SlideJob, work: Callable[[Piece], pa.Table]
+) -> Iterator[pa.Table]:
+    """Work on a piece, so that whatever goes wrong is the slide's failure and no more."""
+    step = f"piece {piece.index}"
+    yield from guarded(job.ledger, piece.slide, step, lambda: iter([work(piece)]))
+
+
+def guarded(
+    ledger: Ledger, slide: Slide, step: str, work: Callable[[], Iterator[pa.Table]]
+) -> Iterator[pa.Table]:
+    """Rows of a step, counted in the ledger; whatever it raises becomes a failed slide."""
+    try:
+        ledger.begin(slide.slide_id, step)
+        yield from work()
+        ledger.end(slide.slide_id, step)
+    except Exception as error:
+        yield pack(failure_of(ledger, slide.slide_id, step, error, slide.uri))
+
+
+def failure_of(
+    ledger: Ledger, slide_id: str, step: str, error: Exception, uri: str | None = None
+) -> Report:
+    """The report of a slide that cannot go on; its other pieces are spared.
+
+    `uri` is the object whose store may have refused.
+    """
+    reason = one_line(error)
+    if uri and not isinstance(error, PathrayError):
+        reason = f"{storage.reason(uri, error)} during {step}"
+    ledger.condemn(slide_id, reason)
+    ledger.end(slide_id, step)
+    return Report("failed", slide_id, error=reason)
+
+
+def _put_preview(
+    folder: str, reader: SlideReader, slide: Slide, plan: Plan, mask: TissueMask
+) -> None:
+    from pathray.slides.preview import draw_preview, preview_thumbnail
+
+    caption = f"{slide.slide_id}   {len(plan.x):,} tiles   {plan.sampling.mpp:.3g} mpp"
+    thumbnail = preview_thumbnail(reader)
+    picture = draw_preview(
+        thumbnail.pixels, thumbnail.scale, mask, plan.x, plan.y, plan.sampling.side0, caption
+    )
+    storage.put_bytes(storage.join(folder, f"{slide.slide_id}.png"), picture)

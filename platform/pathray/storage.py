@@ -1,0 +1,252 @@
+"""Objects behind URIs: list, stat, read, put atomically.
+
+A URI is anything fsspec opens: a local path, `s3://`, `gs://`, `http://`, `memory://`.
+Credentials and endpoints come from the usual environment (AWS_*, AWS_ENDPOINT_URL).
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from pathray.errors import RequestError, one_line
+
+PARALLEL_REQUESTS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """What identifies one version of an object: its size in bytes and its ETag or mtime.
+
+    `modified` (ISO 8601, UTC; None where the store does not say) is told, never compared.
+    """
+
+    size: int
+    version: str
+    modified: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a listing."""
+
+    uri: str
+    source: Source
+
+    @property
+    def name(self) -> str:
+        return self.uri.rsplit("/", 1)[-1]
+
+
+def open_filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI and the path inside it. Listings are never cached."""
+    try:
+        # A cached listing would hide what other workers wrote since.
+        fs, path = url_to_fs(uri, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise RequestError(f"cannot open {uri}: {one_line(error)}") from error
+    return fs, path
+
+
+def is_local(uri: str) -> bool:
+    """Whether the URI is a path of this machine's own file system (NFS and the like count)."""
+    return "://" not in uri or uri.startswith(("file://", "local://"))
+
+
+def absolute(uri: str) -> str:
+    """A local path made absolute, so that workers in another directory find it; else `uri`."""
+    if not is_local(uri):
+        return uri.rstrip("/")
+    return str(Path(local_path(uri)).expanduser().absolute())
+
+
+def local_path(uri: str) -> str:
+    """The file-system path of a local URI."""
+    return uri.split("://", 1)[1] if "://" in uri else uri
+
+
+def join(base: str, *parts: str) -> str:
+    """A URI below another."""
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def parent(uri: str) -> str:
+    """The folder or prefix a URI lies in."""
+    return uri.rstrip("/").rsplit("/", 1)[0]
+
+
+def stem(uri: str) -> str:
+    """The file name without its last suffix: `s3://b/a.b.svs` -> `a.b`."""
+    name = uri.rstrip("/").rsplit("/", 1)[-1]
+    return name.rsplit(".", 1)[0] if "." in name[1:] else name
+
+
+def _source(info: dict[str, Any]) -> Source:
+    version = info.get("ETag") or info.get("etag") or info.get("generation")
+    if version is None:
+        version = info.get("mtime") or info.get("LastModified") or info.get("created") or ""
+    return Source(int(info.get("size") or 0), str(version).strip('"'), _modified(info))
+
+
+def _modified(info: dict[str, Any]) -> str | None:
+    when = info.get("mtime") or info.get("LastModified") or info.get("updated")
+    if isinstance(when, int | float):
+        when = datetime.fromtimestamp(when, UTC)
+    return when.astimezone(UTC).isoformat() if isinstance(when, datetime) else None
+
+
+def stat(uri: str) -> Source:
+    """Size and version of an object; FileNotFoundError where there is none."""
+    fs, path = open_filesystem(uri)
+    info = fs.info(path)
+    if info.get("type") == "directory":
+        raise IsADirectoryError(uri)
+    return _source(info)
+
+
+def exists(uri: str) -> bool:
+    """Whether an object (not a prefix) is there."""
+    try:
+        stat(uri)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    return True
+
+
+def is_prefix(uri: str) -> bool:
+    """Whether the URI is a directory, or a prefix with objects below it."""
+    fs, path = open_filesystem(uri)
+    return bool(fs.isdir(path))
+
+
+def list_objects(prefix: str, recursive: bool = True) -> list[Entry]:
+    """All objects below a prefix, sorted by URI; empty where there are none."""
+    fs, path = open_filesystem(prefix)
+    try:
+        found = fs.find(path, detail=True, maxdepth=None if recursive else 1)
+    except FileNotFoundError:
+        return []
+    return _entries(fs, found.values())
+
+
+def glob(pattern: str) -> list[Entry]:
+    """All objects that match a pattern with `*`, `?`, `[...]` or `**`, sorted by URI."""
+    fs, path = open_filesystem(pattern)
+    return _entries(fs, fs.glob(path, detail=True).values())
+
+
+def _entries(fs: fsspec.AbstractFileSystem, infos: Iterable[dict[str, Any]]) -> list[Entry]:
+    local = "file" in fs.protocol
+    entries = [
+        Entry(info["name"] if local else fs.unstrip_protocol(info["name"]), _source(info))
+        for info in infos
+        if info.get("type") != "directory" and not info["name"].endswith("/")
+    ]
+    return sorted(entries, key=lambda entry: entry.uri)
+
+
+def read_bytes(uri: str) -> bytes:
+    """A whole object."""
+    fs, path = open_filesystem(uri)
+    return cast(bytes, fs.cat_file(path))
+
+
+def read_range(uri: str, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of an object; shorter at its end."""
+    fs, path = open_filesystem(uri)
+    return cast(bytes, fs.cat_file(path, start=start, end=stop))
+
+
+def open_for_reading(uri: str) -> Any:
+    """A seekable binary file over an object, for readers that fetch parts (Parquet footers)."""
+    fs, path = open_filesystem(uri)
+    return fs.open(path, "rb")
+
+
+def put_bytes(uri: str, data: bytes) -> None:
+    """Write an object whole or not at all."""
+    fs, path = open_filesystem(uri)
+    if "file" in fs.protocol:
+        with _aside(Path(path)) as temporary:
+            temporary.write_bytes(data)
+    else:
+        fs.pipe_file(path, data)
+
+
+def put_file(uri: str, source: Path) -> None:
+    """Upload a local file as an object, whole or not at all."""
+    fs, path = open_filesystem(uri)
+    if "file" in fs.protocol:
+        put_bytes(uri, source.read_bytes())
+    else:
+        fs.put_file(str(source), path)
+
+
+@contextmanager
+def _aside(destination: Path) -> Iterator[Path]:
+    """A temporary file beside its destination, renamed onto it when the block succeeds."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".writing-", dir=destination.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; an object should be as readable as its neighbours.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def delete(uris: Iterable[str]) -> None:
+    """Remove objects; one that is already gone is no error."""
+
+    def remove(uri: str) -> None:
+        fs, path = open_filesystem(uri)
+        try:
+            fs.rm_file(path)
+        except FileNotFoundError:
+            return
+        if "file" in fs.protocol:
+            _remove_empty_parent(Path(path))
+
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        list(pool.map(remove, uris))
+
+
+def _remove_empty_parent(path: Path) -> None:
+    """Local prefixes are directories: an empty one goes with its last object."""
+    try:
+        path.parent.rmdir()
+    except OSError:
+        return
+
+
+def reason(uri: str, error: BaseException) -> str:
+    """One line that says why a store refused, and the cure."""
+    text = f"{type(error).__name__} {error}"
+    if isinstance(error, PermissionError) or "Forbidden" in text or "InvalidAccessKey" in text:
+        keys = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        cure = keys if uri.startswith("s3") else "check its permissions"
+        return f"no permission for {uri}: {cure} ({one_line(error, 120)})"
+    if isinstance(error, FileNotFoundError):
+        return f"{uri} does not exist"
+    if "NoCredentials" in text:
+        return f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "EndpointConnection" in text or "Connect" in text:
+        return f"cannot reach the store of {uri}: check AWS_ENDPOINT_URL ({one_line(error, 120)})"
+    return f"cannot use {uri}: {one_line(error, 160)}"
