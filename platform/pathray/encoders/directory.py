@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from pathray import storage
 from pathray.encoders.architecture import TimmModel
 from pathray.encoders.spec import EncoderSpec
 from pathray.errors import RequestError, one_line
@@ -29,16 +30,14 @@ def is_encoder_directory(uri: str) -> bool:
 
     Raises RequestError when the store cannot be asked.
     """
-    from fsspec.core import url_to_fs
-
     try:
-        fs, path = url_to_fs(uri.rstrip("/") + "/" + DESCRIPTION)
-        fs.info(path)
-    except (FileNotFoundError, NotADirectoryError):
+        return storage.exists(storage.join(uri, DESCRIPTION))
+    except NotADirectoryError:
         return False
+    except RequestError:
+        raise
     except Exception as error:
-        raise RequestError(f"cannot look into {uri}: {one_line(error, 160)}") from error
-    return True
+        raise RequestError(storage.reason(uri, error)) from error
 
 
 def read_description(uri: str) -> tuple[EncoderSpec, str]:
@@ -48,7 +47,7 @@ def read_description(uri: str) -> tuple[EncoderSpec, str]:
     """
     from pathray.encoders.checkpoint import read_object
 
-    where = f"{uri.rstrip('/')}/{DESCRIPTION}"
+    where = storage.join(uri, DESCRIPTION)
     try:
         described = json.loads(read_object(where))
     except ValueError as error:
@@ -132,13 +131,6 @@ def write_directory(uri: str, spec: EncoderSpec, tensors: "Mapping[str, torch.Te
     digest = digest_of(tensors, spec)
     description = json.dumps(describe(spec, digest), indent=2) + "\n"
     contiguous = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    _put(f"{uri.rstrip('/')}/{WEIGHTS}", safetensors.torch.save(contiguous))
-    _put(f"{uri.rstrip('/')}/{DESCRIPTION}", description.encode())
+    storage.put_bytes(storage.join(uri, WEIGHTS), safetensors.torch.save(contiguous))
+    storage.put_bytes(storage.join(uri, DESCRIPTION), description.encode())
     return digest
-
-
-def _put(uri: str, data: bytes) -> None:
-    from fsspec.core import url_to_fs
-
-    fs, path = url_to_fs(uri, auto_mkdir=True) if "://" not in uri else url_to_fs(uri)
-    fs.pipe_file(path, data)
