@@ -33,6 +33,9 @@ class ConvertFlags(BaseModel):
     num_heads: int | None = Field(
         None, ge=1, description="attention heads, for --format hf; default: width / 64"
     )
+    input_size: int | None = Field(
+        None, ge=1, description="side in pixels to run at, for --format hf; default: as trained"
+    )
     name: str | None = Field(None, description="name to record for the encoder")
     mean: str | None = Field(None, description="RGB mean in 0..1, e.g. 0.485,0.456,0.406")
     std: str | None = Field(None, description="RGB deviation in 0..1, e.g. 0.229,0.224,0.225")
@@ -82,6 +85,7 @@ def run(flags: ConvertFlags) -> int:
             model=flags.model,
             model_kwargs=kwargs,
             num_heads=flags.num_heads,
+            input_size=flags.input_size,
             mean=_rgb(flags.mean) if flags.mean else None,
             std=_rgb(flags.std) if flags.std else None,
             pooling=flags.pooling,

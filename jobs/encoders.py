@@ -5,6 +5,8 @@ import warnings
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_PIPE_WIDTH = 200
+
 with warnings.catch_warnings():
     # The flag is --json; pydantic's own `json` method, which it hides, is deprecated.
     warnings.simplefilter("ignore", UserWarning)
@@ -38,17 +40,33 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    columns = {
+        "name": "name",
+        "dim": "dim",
+        "tile px": "tile_size",
+        "mpp": "expected_mpp",
+        "licence": "licence",
+        "gated": "gated",
+        "weights": "weights",
+        "source": "source",
+    }
     table = Table(box=None, header_style="bold", pad_edge=False)
-    columns = ("name", "dim", "tile px", "mpp", "pooling", "licence", "gated", "weights", "source")
-    keys = ("name", "dim", "tile_size", "expected_mpp", "pooling", "licence", "gated", "weights")
     for column in columns:
         right = column in ("dim", "tile px", "mpp")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        # Only the source may be folded: it is what one copies, so it is never cut.
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=column != "source",
+            overflow="fold",
+        )
     for row in rows:
-        weights = "not here" if row["note"] else row["weights"] or "none"
+        weights = "elsewhere" if row["note"] else row["weights"] or "none"
         shown = {**row, "weights": weights}
-        table.add_row(*(_cell(shown[key]) for key in (*keys, "source")))
-    Console().print(table)
+        table.add_row(*(_cell(shown[key]) for key in columns.values()))
+    console = Console()
+    # A pipe has no width to fit: rows stay lines that grep finds.
+    Console(width=console.width if console.is_terminal else _PIPE_WIDTH).print(table)
 
 
 def _cell(value: object) -> str:

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pathray import storage
 from pathray.errors import RequestError, one_line
 
 if TYPE_CHECKING:
@@ -45,14 +46,12 @@ def read_tensors(uri: str, allow_pickle: bool = False) -> "dict[str, torch.Tenso
 
 
 def _read(uri: str, allow_pickle: bool) -> Mapping[str, Any]:
-    import safetensors.torch
-    import torch
-
-    data = read_object(uri)
-    if uri.endswith(".safetensors"):
-        return safetensors.torch.load(data)
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
+        content = _parse(uri, allow_pickle)
+    except RequestError:
+        raise
+    except FileNotFoundError as error:
+        raise RequestError(f"{uri} does not exist") from error
     except pickle.UnpicklingError as error:
         raise RequestError(
             f"{uri} is a pickle that holds more than tensors, and reading it could run code; "
@@ -65,17 +64,26 @@ def _read(uri: str, allow_pickle: bool) -> Mapping[str, Any]:
     return content
 
 
+def _parse(uri: str, allow_pickle: bool) -> Any:
+    """A local file is read in place: a ViT-g is 4.5 GB, which need not be held twice."""
+    import safetensors.torch
+    import torch
+
+    path = storage.local_path(uri) if storage.is_local(uri) else None
+    if uri.endswith(".safetensors"):
+        if path is not None:
+            return safetensors.torch.load_file(path)
+        return safetensors.torch.load(read_object(uri))
+    source = path or io.BytesIO(read_object(uri))
+    return torch.load(source, map_location="cpu", weights_only=not allow_pickle)
+
+
 def read_object(uri: str) -> bytes:
     """A whole object; RequestError when it is not there or cannot be read."""
-    import fsspec
-
     try:
-        with fsspec.open(uri, "rb") as file:
-            return bytes(file.read())
-    except FileNotFoundError as error:
-        raise RequestError(f"{uri} does not exist") from error
+        return storage.read_bytes(uri)
     except Exception as error:
-        raise RequestError(f"cannot read {uri}: {one_line(error, 160)}") from error
+        raise RequestError(storage.reason(uri, error)) from error
 
 
 def load_strictly(

@@ -36,6 +36,7 @@ class Overrides:
     model: str | None = None
     model_kwargs: Mapping[str, Any] | None = None
     num_heads: int | None = None
+    input_size: int | None = None
     mean: RGB | None = None
     std: RGB | None = None
     interpolation: Interpolation | None = None
@@ -101,6 +102,11 @@ def _spec(
         scaled = "blocks.0.ls1.gamma" in tensors
         eps = _DINOV2_NORM_EPS if scaled else _VIT_NORM_EPS
         architecture, pooling = vit_architecture(tensors, asked.num_heads, eps), "class"
+        if asked.input_size not in (None, _side(architecture)):
+            # The position embedding keeps its grid and is interpolated to the tile's.
+            architecture = replace(
+                architecture, kwargs={**architecture.kwargs, "dynamic_img_size": True}
+            )
     elif asked.model is not None:
         architecture, pooling = TimmModel(asked.model, dict(asked.model_kwargs or {})), "model"
     else:
@@ -143,6 +149,10 @@ def _with(spec: EncoderSpec, asked: Overrides, default_name: str) -> EncoderSpec
         for field in ("name", "mean", "std", "interpolation", "pooling", "mpp", "licence", "source")
         if (value := getattr(asked, field)) is not None
     }
+    if asked.input_size is not None:
+        if "use_rel_pos_bias" in getattr(spec.builder, "kwargs", {}):
+            raise RequestError("--input-size: a relative position bias fits one size only")
+        given["input_size"] = asked.input_size
     return replace(spec, **{"name": spec.name or default_name, **given})
 
 

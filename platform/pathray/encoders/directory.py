@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from pathray import storage
 from pathray.encoders.architecture import TimmModel
 from pathray.encoders.spec import EncoderSpec
 from pathray.errors import RequestError, one_line
@@ -25,14 +26,18 @@ _FIELDS = {
 
 
 def is_encoder_directory(uri: str) -> bool:
-    """Whether there is an `encoder.json` below the URI."""
-    from fsspec.core import url_to_fs
+    """Whether there is an `encoder.json` below the URI.
 
+    Raises RequestError when the store cannot be asked.
+    """
     try:
-        fs, path = url_to_fs(uri.rstrip("/") + "/" + DESCRIPTION)
-        return bool(fs.exists(path))
-    except Exception:
+        return storage.exists(storage.join(uri, DESCRIPTION))
+    except NotADirectoryError:
         return False
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(storage.reason(uri, error)) from error
 
 
 def read_description(uri: str) -> tuple[EncoderSpec, str]:
@@ -42,7 +47,7 @@ def read_description(uri: str) -> tuple[EncoderSpec, str]:
     """
     from pathray.encoders.checkpoint import read_object
 
-    where = f"{uri.rstrip('/')}/{DESCRIPTION}"
+    where = storage.join(uri, DESCRIPTION)
     try:
         described = json.loads(read_object(where))
     except ValueError as error:
@@ -126,13 +131,6 @@ def write_directory(uri: str, spec: EncoderSpec, tensors: "Mapping[str, torch.Te
     digest = digest_of(tensors, spec)
     description = json.dumps(describe(spec, digest), indent=2) + "\n"
     contiguous = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    _put(f"{uri.rstrip('/')}/{WEIGHTS}", safetensors.torch.save(contiguous))
-    _put(f"{uri.rstrip('/')}/{DESCRIPTION}", description.encode())
+    storage.put_bytes(storage.join(uri, WEIGHTS), safetensors.torch.save(contiguous))
+    storage.put_bytes(storage.join(uri, DESCRIPTION), description.encode())
     return digest
-
-
-def _put(uri: str, data: bytes) -> None:
-    from fsspec.core import url_to_fs
-
-    fs, path = url_to_fs(uri, auto_mkdir=True) if "://" not in uri else url_to_fs(uri)
-    fs.pipe_file(path, data)

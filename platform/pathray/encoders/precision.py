@@ -5,9 +5,10 @@ normalisation in float32. Weights of linear and convolution layers are stored in
 precision once, so that autocast does not cast them again for every batch.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from pathray.encoders.spec import Precision
 from pathray.errors import RequestError
@@ -68,13 +69,22 @@ def prepare(model: "nn.Module", precision: Precision) -> "nn.Module":
     return model
 
 
-def running(precision: Precision, device: "torch.device") -> AbstractContextManager[Any]:
-    """The context in which a model prepared for `precision` runs."""
+@contextmanager
+def running(precision: Precision, device: "torch.device") -> Iterator[None]:
+    """The context in which a model prepared for `precision` runs: repeatable, to the byte."""
     import torch
 
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, _dtype(precision))
+    with ExitStack() as stack:
+        if precision != "fp32":
+            stack.enter_context(torch.autocast(device.type, _dtype(precision)))
+        if device.type == "cuda":
+            # cuDNN would choose kernels by timing them, and run fp32 convolutions in TF32.
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+                )
+            )
+        yield
 
 
 def _dtype(precision: Precision) -> "torch.dtype":

@@ -18,11 +18,14 @@ class Preprocess:
     Resizing is antialiased, as the published pipelines' is, and keeps to 0..255.
     """
 
-    def __init__(self, spec: EncoderSpec, device: "torch.device") -> None:
+    def __init__(
+        self, spec: EncoderSpec, device: "torch.device", memory_format: "torch.memory_format"
+    ) -> None:
         import torch
 
         self.spec = spec
         self.device = device
+        self.memory_format = memory_format
         mean = torch.tensor(spec.mean or (0.0, 0.0, 0.0), dtype=torch.float64)
         std = torch.tensor(spec.std or (1.0, 1.0, 1.0), dtype=torch.float64)
         # (x / 255 - mean) / std as one multiplication and one addition.
@@ -37,7 +40,7 @@ class Preprocess:
         if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
             raise ValueError(f"tiles are uint8 (B, H, W, 3), not {batch.dtype} {batch.shape}")
         images = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        images = images.to(torch.float32, memory_format=torch.contiguous_format)
+        images = images.to(torch.float32, memory_format=self.memory_format)
         images = _resize(images, self.spec.tile_size, self.spec.interpolation)
         return torch.addcmul(self.shift, _crop(images, self.spec.input_size), self.scale)
 

@@ -30,15 +30,20 @@ _IN_BLOCK = (
     (r"\.(?:layernorm_before)\.", ".norm1."),
     (r"\.(?:layernorm_after)\.", ".norm2."),
     (r"\.(?:intermediate\.dense|mlp\.weights_in)\.", ".mlp.fc1."),
-    (r"(?<=\d)\.(?:output\.dense|mlp\.weights_out)\.", ".mlp.fc2."),
+    (r"(?<=\d)\.(?:output\.dense|mlp\.(?:weights_out|down_proj))\.", ".mlp.fc2."),
     (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
 )
+
+_JOINED = {
+    ("attn.q", "attn.k", "attn.v"): "attn.qkv",
+    ("mlp.gate_proj", "mlp.up_proj"): "mlp.fc1",
+}
 
 
 def translate(tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """A transformers state dict by timm's names."""
     renamed = {_rename(n): t for n, t in unwrap(tensors, "embeddings.").items()}
-    return _fold_class_position(_join_qkv(renamed))
+    return _fold_class_position(_join(renamed))
 
 
 def _rename(name: str) -> str:
@@ -53,15 +58,17 @@ def _rename(name: str) -> str:
     return name
 
 
-def _join_qkv(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """timm computes query, key and value with one matrix."""
+def _join(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """timm holds query, key and value in one matrix, and the two halves of a SwiGLU."""
     import torch
 
     result = dict(tensors)
     for name in tensors:
-        if match := re.match(r"(blocks\.\d+\.attn\.)q\.(weight|bias)$", name):
-            parts = [result.pop(f"{match[1]}{part}.{match[2]}", None) for part in "qkv"]
-            result[f"{match[1]}qkv.{match[2]}"] = torch.cat([p for p in parts if p is not None])
+        for parts, whole in _JOINED.items():
+            if match := re.match(rf"(blocks\.\d+\.){parts[0]}\.(weight|bias)$", name):
+                pieces = [result.pop(f"{match[1]}{part}.{match[2]}", None) for part in parts]
+                joined = torch.cat([piece for piece in pieces if piece is not None])
+                result[f"{match[1]}{whole}.{match[2]}"] = joined
     return result
 
 
