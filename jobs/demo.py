@@ -1,8 +1,11 @@
 """`pathray demo`: a small synthetic cohort, and everything that is here run on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pathray.slides.reader import Pixels
 
 
 class Flags(BaseModel):
@@ -55,7 +58,7 @@ def run(flags: Flags) -> int:
     return failed
 
 
-def _command(job: str, flags: dict[str, object]) -> str:
+def _command(job: str, flags: Mapping[str, object]) -> str:
     told = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in flags.items())
     return f"\n$ pathray {job} {told}"
 
@@ -65,7 +68,7 @@ def _draw_tiles(tiles: Path, picture: Path, slides: int = 12, of_each: int = 8) 
     from pathray.contact_sheet import draw_contact_sheet
     from pathray.tilestore import decode_image, read_shard
 
-    rows = []
+    rows: list[list[Pixels]] = []
     for path in sorted(tiles.glob("*-00000.parquet")):
         images = read_shard(str(path)).images
         if len(images) >= of_each and len(rows) < slides:
