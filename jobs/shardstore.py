@@ -17,7 +17,8 @@ from pathray.tilestore import parse_shard_name, shard_name
 class ShardStore:
     """What `pathray tile` has left in a folder.
 
-    `slides` have all their shards; each has the URI of its first one. `incomplete` have not.
+    `slides` have all their shards; each has the URI of its first one. `incomplete` have not,
+    or none at all because `tile` failed.
     """
 
     uri: str
@@ -52,6 +53,12 @@ def _store(uri: str, settings: dict[str, Any], pieces: dict[str, int]) -> ShardS
         looked = list(pool.map(lambda of: _look(uri, *of), sorted(pieces.items())))
     slides = [slide for slide in looked if isinstance(slide, Slide)]
     incomplete = [status for status in looked if isinstance(status, Status)]
+    for slide_id, status in sorted(outputs.read_statuses(uri).items()):
+        if status.status == "failed" and slide_id not in pieces:
+            problem = f"it could not be tiled: {status.error}"
+            incomplete.append(
+                Status(slide_id, status.patient_id, status.uri, "failed", error=problem)
+            )
     return ShardStore(uri, settings, slides, incomplete)
 
 

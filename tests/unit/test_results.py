@@ -215,6 +215,19 @@ def test_a_store_of_tile_shards_is_a_cohort_of_its_complete_slides(out: str) -> 
     assert store.settings["tile_size"] == 224
 
 
+def test_a_slide_that_could_not_be_tiled_is_told_and_not_forgotten(out: str) -> None:
+    put_store(out)
+    for index in range(2):
+        put_shard(out, index)
+    outputs.put_status(out, DONE)
+    outputs.put_status(out, Status("bad", "P2", "/data/bad.svs", "failed", error="no mpp"))
+    store = open_store(out)
+    assert [slide.slide_id for slide in store.slides] == ["a-00001"]
+    (failed,) = store.incomplete
+    assert (failed.slide_id, failed.patient_id, failed.status) == ("bad", "P2", "failed")
+    assert failed.error == "it could not be tiled: no mpp"
+
+
 def test_a_damaged_shard_costs_its_own_slide(out: str) -> None:
     put_store(out)
     for index in range(2):
