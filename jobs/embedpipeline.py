@@ -166,7 +166,10 @@ class _Run:
 
 @dataclass(frozen=True)
 class EncodeHere:
-    """Hands a piece to an encoder in the reading task itself: no pixel travels."""
+    """Hands a piece to a light encoder in the reading task itself: no pixel travels.
+
+    The encoder is made anew for each piece, which costs nothing: it has no weights.
+    """
 
     choice: EncoderChoice
     described: Described

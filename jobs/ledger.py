@@ -7,15 +7,14 @@ cohort goes on.
 
 from typing import Any
 
-import ray
-
 from pathray.errors import SlideError
 
 MAX_ATTEMPTS = 3
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class _Ledger:
+class _Counts:
+    """The ledger's actor."""
+
     def __init__(self) -> None:
         self._begun: dict[str, list[str]] = {}
         self._condemned: dict[str, str] = {}
@@ -26,6 +25,8 @@ class _Ledger:
             return self._condemned[slide_id]
         attempts = self._begun.setdefault(f"{slide_id} {step}", [])
         if len(attempts) >= MAX_ATTEMPTS:
+            import ray
+
             # An attempt that ended with its whole node says nothing about the slide.
             alive = {n["NodeID"] for n in ray.nodes() if n["Alive"]}
             attempts[:] = [begun_on for begun_on in attempts if begun_on in alive]
@@ -49,14 +50,19 @@ class Ledger:
     """A handle that stages carry; lives on the driver's node, which the job cannot outlive."""
 
     def __init__(self) -> None:
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-        actor: Any = _Ledger
-        self._actor = actor.options(scheduling_strategy=here).remote()
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        actor: Any = ray.remote(_Counts)
+        self._actor = actor.options(
+            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+        ).remote()
 
     def begin(self, slide_id: str, step: str) -> None:
         """Say that a step begins; SlideError when the slide is condemned."""
+        import ray
+
         node = ray.get_runtime_context().get_node_id()
         reason = ray.get(self._actor.begin.remote(slide_id, step, node))
         if reason:
@@ -64,8 +70,12 @@ class Ledger:
 
     def end(self, slide_id: str, step: str) -> None:
         """Say that a step came to its end, well or not."""
+        import ray
+
         ray.get(self._actor.end.remote(slide_id, step))
 
     def condemn(self, slide_id: str, reason: str) -> None:
         """Spare the rest of a slide that has failed."""
+        import ray
+
         ray.get(self._actor.condemn.remote(slide_id, reason))

@@ -75,7 +75,7 @@ class WriteShard:
         ]
         kept = np.array([i for i, image in enumerate(images) if image is not None], np.int64)
         lost = len(images) - len(kept)
-        storage.put_bytes(uri, serialise(_shard(piece, identity, images, kept)))
+        outputs.put_object(uri, serialise(_shard(piece, identity, images, kept)))
         seconds = time.perf_counter() - started
         return pack(_report(piece, lost, seconds, reader.bytes_read - before))
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pathray import storage
-from pathray.errors import PathrayError, RequestError
+from pathray.errors import PathrayError, RequestError, SlideError
 from pathray.metadata import first_difference
 
 SETTINGS, INDEX, STATUS, STAGING = "_settings.json", "_index.parquet", "_status", "_staging"
@@ -110,6 +110,14 @@ def _refuse_others(out: str) -> None:
             f"--out: {out} holds files that Pathray did not write ({others[0].name}, …); "
             "give an empty or new folder"
         )
+
+
+def put_object(uri: str, data: bytes) -> None:
+    """Write an object of a slide whole or not at all; SlideError when its store refuses."""
+    try:
+        storage.put_bytes(uri, data)
+    except Exception as error:  # each store has its own exceptions for refusals
+        raise SlideError(f"--out: {storage.reason(uri, error)}") from error
 
 
 def put_status(out: str, status: Status) -> None:
