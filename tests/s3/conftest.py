@@ -1,68 +1,79 @@
 """Fixtures of the S3 tests: the servers, a bucket of either, one Ray, and the command."""
 
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from servers import ACCESS, SECRET, Bucket, Server, free_port, program, running, set_environment
+from servers import (
+    ACCESS,
+    SECRET,
+    Bucket,
+    Server,
+    forget_connections,
+    free_port,
+    program,
+    running,
+    set_environment,
+)
 
 from jobs.cli import main
+from jobs.cluster import connected
 from pathray.slides.pyramid import write_pyramid
 from pathray.synthetic_slide import MPP, SlideRecipe, draw_slide
 
 _numbers = itertools.count()
+moto_only = pytest.mark.parametrize("server", ["moto"], indirect=True)
+rclone_only = pytest.mark.parametrize("server", ["rclone"], indirect=True)
 
 
-@pytest.fixture(scope="session")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def _moto(folder: Path) -> Iterator[Server]:
     """moto's server: the whole of S3's semantics; keys are not checked."""
-    port, log = free_port(), tmp_path_factory.mktemp("moto") / "requests.log"
+    port = free_port()
     command = [program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with running("moto", command, log, port) as server:
+    with running("moto", command, folder / "requests.log", port) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def _rclone(folder: Path) -> Iterator[Server]:
     """`rclone serve s3` over a folder: keys are checked."""
-    folder = tmp_path_factory.mktemp("rclone")
-    port, log, root = free_port(), folder / "server.log", folder / "buckets"
+    port, root = free_port(), folder / "buckets"
     root.mkdir()
-    keys = f"--auth-key={ACCESS},{SECRET}"
-    command = [program("rclone"), "serve", "s3", str(root), f"--addr=127.0.0.1:{port}", keys]
-    # Without this it would look for a configuration of the user's own.
-    command += ["--config", os.devnull]
-    with running("rclone", command, log, port) as server:
+    command = [program("rclone"), "serve", "s3", str(root), f"--addr=127.0.0.1:{port}"]
+    # Without --config it would look for a configuration of the user's own.
+    command += [f"--auth-key={ACCESS},{SECRET}", "--config", os.devnull]
+    with running("rclone", command, folder / "server.log", port) as server:
         yield server
 
 
-def _bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+@pytest.fixture(scope="session", params=["moto", "rclone"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Each S3 server in turn, with the environment that a user of it has."""
+    start = {"moto": _moto, "rclone": _rclone}[request.param]
+    with (
+        start(tmp_path_factory.mktemp(request.param)) as running_server,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        set_environment(monkeypatch, running_server.environment())
+        yield running_server
+
+
+@pytest.fixture
+def bucket(server: Server) -> Bucket:
+    """An empty bucket of the server."""
+    forget_connections()
     bucket = Bucket(server, f"cohort-{next(_numbers)}", server.client())
     bucket.client.create_bucket(Bucket=bucket.name)
-    set_environment(monkeypatch, server.environment())
     return bucket
-
-
-@pytest.fixture(params=["moto", "rclone"])
-def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty bucket of each server in turn; the environment points at it."""
-    return _bucket(request.getfixturevalue(request.param), monkeypatch)
-
-
-@pytest.fixture
-def moto_bucket(moto: Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty bucket where S3's own semantics matter."""
-    return _bucket(moto, monkeypatch)
-
-
-@pytest.fixture
-def rclone_bucket(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty bucket where the keys matter."""
-    return _bucket(rclone, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +92,19 @@ def ray_address() -> Iterator[str]:
     cluster.shutdown()
 
 
+@pytest.fixture(scope="session")
+def connection(ray_address: str, server: Server) -> Iterator[None]:
+    """The jobs' own connection to that Ray, kept from test to test to spare its workers' starts.
+
+    It begins after `server` has set the environment, as a user's would.
+    """
+    assert server.environment().items() <= os.environ.items()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("RAY_ADDRESS", ray_address)
+        with connected():
+            yield
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run of the command came to."""
@@ -92,27 +116,33 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
-@pytest.fixture
-def pathray(
-    ray_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """`pathray JOB …` in this process, on the cluster of the session."""
-    monkeypatch.setenv("RAY_ADDRESS", ray_address)
-
-    def run(*arguments: str) -> Outcome:
-        capsys.readouterr()
+def run_command(*arguments: str) -> Outcome:
+    """`pathray JOB …` in this process: what it returns and prints."""
+    text = io.StringIO()
+    with redirect_stdout(text), redirect_stderr(text):
         code = main(arguments)
-        printed = capsys.readouterr()
-        return Outcome(code, printed.out + printed.err)
+    return Outcome(code, text.getvalue())
 
-    return run
+
+@pytest.fixture(scope="session")
+def pathray(connection: None) -> Command:  # noqa: ARG001
+    """`pathray JOB …` in this process, on the session's Ray."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def request_only() -> Command:
+    """`pathray JOB …` for requests that are refused before Ray is asked for anything."""
+    return run_command
 
 
 @pytest.fixture(scope="session")
 def drawn_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small invented slide as a pyramidal TIFF."""
     path = tmp_path_factory.mktemp("drawn") / "drawn.tif"
-    pixels, _ = draw_slide(SlideRecipe(1200, 1000, density=2000.0, gland_share=0.3), np.random.default_rng(5))
+    pixels, _ = draw_slide(
+        SlideRecipe(1200, 1000, density=2000.0, gland_share=0.3), np.random.default_rng(5)
+    )
     write_pyramid(path, pixels, MPP)
     return path
 

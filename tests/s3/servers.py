@@ -1,6 +1,7 @@
 """Two real S3 servers on free loopback ports, and one bucket of either as a test sees it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -99,10 +100,12 @@ class Bucket:
             if not key.removeprefix(prefix).startswith("_")
         }
 
-    def fetches(self, key: str) -> int:
-        """How many times the server was asked for bytes of an object (moto's log says so)."""
+    def fetches(self, key: str, whole: bool = False) -> int:
+        """How often moto was asked for bytes of an object, or for all of them at once."""
         assert self.server.name == "moto"
-        return self.server.log.read_text().count(f'"GET /{self.name}/{key} ')
+        log = re.sub("\x1b\\[[0-9]*m", "", self.server.log.read_text())
+        asked = f'"GET /{self.name}/{key} HTTP/1.1" '
+        return log.count(asked + ("200" if whole else "20"))
 
 
 @contextmanager
@@ -149,11 +152,15 @@ def program(name: str) -> str:
 
 def set_environment(monkeypatch: Any, variables: Mapping[str, str]) -> None:
     """Make these the only AWS settings of the process."""
-    import s3fs
-
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    # Open file systems of fsspec keep the endpoint and keys that they were opened with.
+    forget_connections()
+
+
+def forget_connections() -> None:
+    """fsspec's open file systems keep the endpoint and keys that they were opened with."""
+    import s3fs
+
     s3fs.S3FileSystem.clear_instance_cache()

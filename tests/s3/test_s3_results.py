@@ -1,4 +1,4 @@
-"""`tile` and `embed` over S3 make what they make on a local disk, and any Parquet reader reads it."""
+"""`tile` and `embed` over S3 make what they make on a local disk, for any Parquet reader."""
 
 import json
 import shutil
@@ -18,10 +18,9 @@ OF_THE_STORE = {"identity": {"source"}, "provenance": {"slide", "time"}}
 """What an object says of the store its slide was in."""
 
 
-@pytest.fixture
-def slides(tmp_path: Path, real_slide: Path, drawn_slide: Path) -> Path:
-    folder = tmp_path / "slides"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory, real_slide: Path, drawn_slide: Path) -> Path:
+    folder = tmp_path_factory.mktemp("slides")
     for slide in (real_slide, drawn_slide):
         shutil.copy(slide, folder)
     return folder
@@ -71,7 +70,7 @@ def test_a_run_over_s3_makes_what_a_local_run_makes(
         _assert_equal_but_for_the_store(theirs, pq.ParquetFile(tmp_path / "out" / name))
         if job == "tile":
             assert theirs.schema_arrow.equals(tilestore.SCHEMA, check_metadata=False)
-    assert not [key for key in bucket.objects("out/_staging/")]
+    assert not bucket.objects("out/_staging/")
 
     index = pq.read_table(store.open_input_file(f"{bucket.name}/out/_index.parquet")).to_pylist()
     assert [row["status"] for row in index] == ["done", "done"]
