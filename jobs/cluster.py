@@ -2,11 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pathray.errors import RequestError, one_line
+
+CARRIED = ("AWS_", "PATHRAY_")
+"""Variables of the driver that its workers on other nodes need: the store and its keys."""
+BOUND_TO_A_NODE = ("AWS_CA_", "AWS_CONTAINER_", "AWS_WEB_IDENTITY_", "PATHRAY_CACHE_")
+"""These name files and services of the machine they are set on; a worker has its own."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,17 @@ def connected() -> Iterator[Capacity]:
 
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS") or "local"
-        local = {"include_dashboard": False} if address == "local" else {}
+        # The workers of a local Ray are children of this process and inherit its environment.
+        settings: dict[str, Any] = {"include_dashboard": False}
+        if address != "local":
+            settings = {"runtime_env": {"worker_process_setup_hook": _carry_environment()}}
         try:
             ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
-                **local,
+                **settings,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise RequestError(
@@ -52,6 +61,24 @@ def connected() -> Iterator[Capacity]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _carry_environment() -> Callable[[], None]:
+    """What every worker of this job runs first, so that it uses the driver's stores and keys.
+
+    Ray writes the variables of `runtime_env["env_vars"]` into its logs; what a function holds
+    it does not.
+    """
+    carried = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(CARRIED) and not name.startswith(BOUND_TO_A_NODE)
+    }
+
+    def set_environment() -> None:
+        os.environ.update(carried)
+
+    return set_environment
 
 
 def _capacity() -> Capacity:

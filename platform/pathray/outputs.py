@@ -94,6 +94,8 @@ def refuse_foreign(out: str) -> None:
     """RequestError when the folder is not one of ours, before any work is begun."""
     try:
         if not storage.exists(storage.join(out, SETTINGS)):
+            if storage.lacks_bucket(out):
+                raise FileNotFoundError(out)
             _refuse_others(out)
     except PathrayError:
         raise

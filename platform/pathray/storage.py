@@ -137,6 +137,20 @@ def is_prefix(uri: str) -> bool:
     return bool(fs.isdir(path))
 
 
+def lacks_bucket(uri: str) -> bool:
+    """Whether the store says that there is no such bucket; listings only come out empty there."""
+    fs, path = open_filesystem(uri)
+    if "s3" not in fs.protocol:
+        return False
+    try:
+        fs.info(path.split("/", 1)[0])
+    except FileNotFoundError:
+        return True
+    except Exception:  # a user may have rights to a prefix alone
+        return False
+    return False
+
+
 def list_objects(prefix: str, recursive: bool = True) -> list[Entry]:
     """All objects below a prefix, sorted by URI; empty where there are none."""
     fs, path = open_filesystem(prefix)
