@@ -125,7 +125,7 @@ def run_command(*arguments: str) -> Outcome:
 
 
 @pytest.fixture(scope="session")
-def pathray(connection: None) -> Command:  # noqa: ARG001
+def pathray(connection: None) -> Command:
     """`pathray JOB …` in this process, on the session's Ray."""
     return run_command
 
