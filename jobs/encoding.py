@@ -76,11 +76,12 @@ class Pool:
 def choose_encoder(flags: Flags) -> EncoderChoice:
     """The flags' encoder; RequestError at once for a name that cannot be right."""
     name = flags.encoder
-    directory = "/" in name and not name.startswith("timm/")
+    # A worker has another working directory: a path must not depend on it.
+    file = "/" in name or ".py:" in name
     if not name.startswith("timm/"):  # timm's own names need its import: left to a worker
         resolve(name)
     return EncoderChoice(
-        storage.absolute(name) if directory else name,
+        storage.absolute(name) if file and not name.startswith("timm/") else name,
         storage.absolute(flags.weights) if flags.weights else None,
         flags.random_init,
         flags.seed,
