@@ -12,11 +12,13 @@ from jobs.items import Piece, Report, SlideWork, pack, unpack
 from jobs.ledger import Ledger
 from pathray import storage
 from pathray.cohort import Slide
-from pathray.errors import PathrayError, one_line
+from pathray.errors import PathrayError, SlideError, one_line
+from pathray.slides.companions import source_of
 from pathray.slides.open import Backend, is_spooled, open_slide
 from pathray.slides.reader import SlideReader
 from pathray.slides.spool import Spool
 from pathray.slides.tissue_mask import TissueMask
+from pathray.storage import Source
 from pathray.tiling import Plan, Tiling, plan_tiles, slide_identity
 
 
@@ -52,6 +54,7 @@ def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]
     started = time.perf_counter()
     slide = item.slide
     with open_slide(slide.uri, job.spool, job.backend) as reader:
+        _check_unchanged(slide, item.source)
         plan, mask = plan_tiles(reader, slide.slide_id, job.tiling)
         if job.preview:
             _put_preview(job.preview, reader, slide, plan, mask)
@@ -94,6 +97,7 @@ def piece_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.
 
     def open_and_work(piece: Piece) -> pa.Table:
         with open_slide(piece.slide.uri, job.spool, job.backend) as reader:
+            _check_unchanged(piece.slide, piece.source)
             return work(piece, reader)
 
     for row, (item, _) in enumerate(unpack(block)):
@@ -136,6 +140,12 @@ def failure_of(
     ledger.condemn(slide_id, reason)
     ledger.end(slide_id, step)
     return Report("failed", slide_id, error=reason)
+
+
+def _check_unchanged(slide: Slide, source: Source) -> None:
+    """Tiles of a new version must not carry the identity of the one that the run began with."""
+    if source_of(slide.uri) != source:
+        raise SlideError("the slide changed during the run: run again")
 
 
 def _put_preview(
