@@ -99,6 +99,9 @@ def connection(ray_address: str, server: Server) -> Iterator[None]:
     It begins after `server` has set the environment, as a user's would.
     """
     assert server.environment().items() <= os.environ.items()
+    import ray
+
+    ray.shutdown()  # Another folder's tests may have left theirs, whose workers know no store.
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("RAY_ADDRESS", ray_address)
         with connected():
