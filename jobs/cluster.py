@@ -32,6 +32,9 @@ def connected() -> Iterator[Capacity]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Tasks of less than a CPU make more workers than CPUs; a local Ray would end the idle ones
+    # after a second and start others for the next tasks, seconds of imports each time.
+    os.environ.setdefault("RAY_num_workers_soft_limit", str(4 * (os.cpu_count() or 1)))
     import ray
 
     if not ray.is_initialized():

@@ -43,6 +43,8 @@ DEFAULT_MPP = 0.25
 """40x: what most tile encoders of the field were trained on."""
 READ_CPUS, PUT_CPUS = 0.5, 0.1
 """Reading mostly waits for the encoders; small tasks must find a place beside them."""
+LIGHT_CPUS = 1.0
+"""A light encoder runs inside the reading task, which then fills a core."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,15 @@ class _Run:
             partial(put_stage, out=self.request.out, ledger=self.ledger),
             batch_size=1,
             batch_format="pyarrow",
-            num_cpus=PUT_CPUS,
+            # Asking for what reading asks for lets Ray Data run both in one task.
+            num_cpus=LIGHT_CPUS if self.described.light else PUT_CPUS,
         )
 
     def _read(self, found: Found, tiling: Tiling | None) -> "Dataset":
         flags, out = self.flags, self.request.out
         name, encoder = self.described.name, self.described.identity()
         hand_over = self._hand_over()
-        # A light encoder runs inside the reading tasks: they then need a whole core.
-        cpus = 1.0 if self.described.light else READ_CPUS
+        cpus = LIGHT_CPUS if self.described.light else READ_CPUS
         if self.request.store:
             store = self.request.store.uri
             shards = ReadShards(out, store, name, encoder, hand_over, self.ledger)
