@@ -47,14 +47,16 @@ def section(options: Options) -> list[Table]:
             f"`rclone serve s3` on this machine; one process opens the slide, finds tissue and "
             f"reads its tissue tiles, piece by piece as the jobs do. The slide is "
             f"{megabytes(sizes.slide)}, the source tiles that are needed "
-            f"{megabytes(sizes.needed)}. Latency is added by a proxy: half of it to every chunk "
-            "in each direction, all of it once to a new connection. Bytes are what reached the "
+            f"{megabytes(sizes.needed)}. A proxy, there in all rows, adds the latency: half of it "
+            "to every chunk in each direction, all of it once to a new connection; it does not "
+            "limit the bandwidth. Bytes are what reached the "
             "client, tissue thumbnail and HTTP headers included.",
             COLUMNS,
             rows,
             [
-                "The server and the proxy share the cores with the reader. Spooling pays for "
-                "the whole slide, whatever part of it is tissue.",
+                "The server and the proxy share the cores with the reader, and the network is as "
+                "fast as memory: it flatters spooling, which fetches the whole slide, whatever "
+                "part of it is tissue.",
                 at_most("Bytes fetched against the source tiles needed", ours, 1.15),
             ],
         )

@@ -6,6 +6,7 @@ with its standard input, and says how many bytes went to the client.
 """
 
 import asyncio
+import os
 import sys
 import threading
 
@@ -64,6 +65,8 @@ async def serve(upstream: int, delay: float) -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     await done.wait()
     print(DELIVERED, flush=True)
+    # Connections that clients keep open would only complain of the end.
+    os._exit(0)
 
 
 if __name__ == "__main__":
