@@ -1,0 +1,1 @@
+"""What is timed, each a process of its own that ends with one line of JSON."""
