@@ -1,5 +1,6 @@
 """Connecting to Ray: the cluster that RAY_ADDRESS names, or a local one of this job's own."""
 
+import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -57,6 +58,8 @@ def connected() -> Iterator[Capacity]:
                 "RAY_ADDRESS, or unset it to run on this machine"
             ) from error
         started = True
+        if address == "local":
+            _warm_up()
     else:
         started = False
     try:
@@ -64,6 +67,19 @@ def connected() -> Iterator[Capacity]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _warm_up() -> None:
+    """Let the workers of a new local Ray import the stages while the driver goes on."""
+    import ray
+
+    for _ in range(os.cpu_count() or 1):
+        ray.remote(_import_stages).remote()
+
+
+def _import_stages() -> None:
+    for module in ("ray.data", "jobs.stages", "pathray.slides.openslide", "pathray.slides.tiff"):
+        importlib.import_module(module)
 
 
 def _carry_environment() -> Callable[[], None]:
