@@ -25,7 +25,7 @@ from jobs.encoding import (
 )
 from jobs.items import EmbeddedPiece, ReadPiece, pack, unpack
 from jobs.ledger import Ledger
-from jobs.pipeline import open_cohort, reports, spread
+from jobs.pipeline import READ_CPUS, open_cohort, reports, spread
 from jobs.reading import HandOver, ReadShards, ReadSlide
 from jobs.resume import Found, find_work
 from jobs.shardstore import ShardStore, open_store
@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MPP = 0.25
 """40x: what most tile encoders of the field were trained on."""
-READ_CPUS, PUT_CPUS = 0.5, 0.1
-"""Reading mostly waits for the encoders; small tasks must find a place beside them."""
-LIGHT_CPUS = 1.0
-"""A light encoder runs inside the reading task, which then fills a core."""
+PUT_CPUS = 0.1
+"""Putting a piece is small work that must find a place beside the readers."""
 
 
 @dataclass(frozen=True)
@@ -127,23 +125,22 @@ class _Run:
             batch_size=1,
             batch_format="pyarrow",
             # Asking for what reading asks for lets Ray Data run both in one task.
-            num_cpus=LIGHT_CPUS if self.described.light else PUT_CPUS,
+            num_cpus=READ_CPUS if self.described.light else PUT_CPUS,
         )
 
     def _read(self, found: Found, tiling: Tiling | None) -> "Dataset":
         flags, out = self.flags, self.request.out
         name, encoder = self.described.name, self.described.identity()
         hand_over = self._hand_over()
-        cpus = LIGHT_CPUS if self.described.light else READ_CPUS
         if self.request.store:
             store = self.request.store.uri
             shards = ReadShards(out, store, name, encoder, hand_over, self.ledger)
-            return spread(found.todo, shards.plan, shards.read, cpus)
+            return spread(found.todo, shards.plan, shards.read)
         assert tiling is not None
         job = SlideJob(tiling, flags.spool(), self.ledger, flags.preview_folder(), flags.reader)
         work = ReadSlide(out, name, encoder, hand_over)
         plan = partial(plan_stage, job=job, work=work)
-        return spread(found.todo, plan, partial(piece_stage, job=job, work=work), cpus)
+        return spread(found.todo, plan, partial(piece_stage, job=job, work=work))
 
     def _hand_over(self) -> HandOver:
         if not self.described.light:

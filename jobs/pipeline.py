@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 
+READ_CPUS = 0.5
+"""Two readers a CPU: one works while Ray Data takes note that the other has ended."""
+
+
 def open_cohort(slides: str, tiling: Tiling) -> list[Slide]:
     """The cohort, with what is wrong in the request found before anything is written."""
     tissue_methods.get(tiling.tissue)
@@ -21,9 +25,7 @@ def open_cohort(slides: str, tiling: Tiling) -> list[Slide]:
     return cohort
 
 
-def spread(
-    todo: Sequence[SlideWork], plan: Stage, piece: Stage, read_cpus: float = 1.0
-) -> "Dataset":
+def spread(todo: Sequence[SlideWork], plan: Stage, piece: Stage) -> "Dataset":
     """Slides, one a task, to pieces by `plan`; pieces, one a task, to rows by `piece`."""
     import ray.data
 
@@ -33,10 +35,10 @@ def spread(
     rows: Any = {"batch_size": 1, "batch_format": "pyarrow"}
     return (
         ray.data.from_arrow([pack(item) for item in todo])
-        .map_batches(plan, num_cpus=read_cpus, **rows)
+        .map_batches(plan, num_cpus=READ_CPUS, **rows)
         # A block a piece, so that the pieces of one slide spread over the cluster.
         .repartition(target_num_rows_per_block=1)
-        .map_batches(piece, num_cpus=read_cpus, **rows)
+        .map_batches(piece, num_cpus=READ_CPUS, **rows)
     )
 
 
