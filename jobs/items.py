@@ -24,11 +24,15 @@ _SCHEMA = pa.schema([("item", pa.large_binary()), ("pixels", pa.large_binary())]
 
 @dataclass(frozen=True)
 class SlideWork:
-    """A slide to be planned; `existing` are its pieces that an earlier run has put."""
+    """A slide to be planned; `existing` are its pieces that an earlier run has put.
+
+    `identity` is the one that its objects will have.
+    """
 
     slide: Slide
     source: Source
     existing: frozenset[int] = frozenset()
+    identity: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

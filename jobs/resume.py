@@ -53,7 +53,7 @@ def find_work(cohort: Sequence[Slide], results: Results) -> Found:
         try:
             source = source_of(slide.uri)
             identity = results.identity(slide, source)
-            return results.look_up(SlideWork(slide, source), identity)
+            return results.look_up(SlideWork(slide, source, identity=identity), identity)
         except PathrayError as error:
             reason = one_line(error)
         except Exception as error:  # each store has its own exceptions for refusals

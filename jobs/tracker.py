@@ -57,10 +57,7 @@ class Tracker:
         self._job, self._out, self._results = job, out, results
         self._resumed = len(found.done)
         self._settled: dict[str, Status] = {}
-        self._open = {
-            work.slide.slide_id: _Open(work.slide, results.identity(work.slide, work.source))
-            for work in found.todo
-        }
+        self._open = {work.slide.slide_id: _Open(work.slide, work.identity) for work in found.todo}
         self._pool = ThreadPoolExecutor(storage.PARALLEL_REQUESTS)
         self._under_way: list[Future[None]] = []
         self._lock = threading.Lock()

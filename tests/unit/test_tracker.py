@@ -47,7 +47,9 @@ def slide(name: str) -> Slide:
 
 
 def work(*names: str) -> Found:
-    return Found(todo=[SlideWork(slide(name), Source(1, "v")) for name in names])
+    return Found(
+        todo=[SlideWork(slide(name), Source(1, "v"), identity={"source": "v"}) for name in names]
+    )
 
 
 def planned(name: str, pieces: int = 2, tiles: int = 20) -> Report:
