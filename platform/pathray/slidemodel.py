@@ -115,9 +115,13 @@ def _cox(heads: Sequence[Head], logits: torch.Tensor) -> tuple[Any, Any, Any]:
 def _nll(heads: Sequence[Head], logits: torch.Tensor) -> tuple[Any, Any, Any]:
     edges = [np.asarray(head.task["edges"], np.float64) for head in heads]
     times = _times(edges)
-    alive = discrete_survival(logits).numpy()
-    curves = [survival_at(s[None], e, times)[0] for s, e in zip(alive, edges, strict=True)]
-    return discrete_risk(logits).numpy(), times, np.stack(curves)
+    risks, curves = [], []
+    for own, logit in zip(edges, logits, strict=True):
+        # Where training events were few there are fewer edges: the rest was never learnt.
+        learnt = logit[None, : len(own) + 1]
+        risks.append(discrete_risk(learnt).numpy()[0])
+        curves.append(survival_at(discrete_survival(learnt).numpy(), own, times)[0])
+    return np.array(risks), times, np.stack(curves)
 
 
 def _times(of_models: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
