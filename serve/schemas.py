@@ -183,9 +183,10 @@ class PredictionRecord(BaseModel):
 
 
 class Predictions(BaseModel):
-    """A page of finished predictions, newest first."""
+    """A page of finished predictions, newest first; on the first page those under way too."""
 
-    items: list[PredictionRecord]
+    items: list[PredictionRecord] = Field(description="done and failed")
+    under_way: list[PredictionRecord] = Field(description="waiting and running, oldest first")
     next: str | None = Field(description="give it as `after` for the next page; null: no more")
 
 
