@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +65,7 @@ class Application:
     predictor: Predicting
     results: Results | None = None
     views: Viewing | None = None
+    wake: Callable[[], object] | None = None
     metrics_address: str | None = None
     _pinned: dict[str, tuple[str, float]] = field(default_factory=dict)
     _cards: dict[str, ModelCard] = field(default_factory=dict)

@@ -4,7 +4,9 @@ Knows no Ray: `encode` and `predict` are calls to wherever encoder and model are
 """
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +23,8 @@ from pathray.slides.open import open_slide
 from pathray.slides.reader import Pixels, SlideReader
 from pathray.slides.spool import Spool
 from pathray.slides.thumbnail import read_thumbnail
-from pathray.tiling import Plan, Tiling, cut_tiles, plan_tiles
 from pathray.tilestore import JPEG, encode_image
+from pathray.tiling import Plan, Tiling, cut_tiles, plan_tiles
 from serve.predicting import TOP_TILES, ModelCard, told
 from serve.results import Job, Piece, Results, now
 from serve.schemas import (
@@ -37,7 +39,11 @@ THUMBNAIL_SIDE = 2048
 MAX_TILES_LOST = 0.01
 ATTENTION, THUMBNAIL, HEATMAP = "attention.parquet", "thumbnail.jpeg", "heatmap.png"
 
+CALLS_AHEAD = 3
+"""Batches at the encoder while the next are cut."""
+
 Vectors = NDArray[np.float16]
+Report = Callable[[str, int, int | None], None]
 
 
 class AbandonedError(Exception):
@@ -51,21 +57,22 @@ class Services:
     `encode`: tiles uint8 (n, S, S, 3) to float16 (n, D). `predict`: the model's version and
     embeddings to the ensemble's answer. `card`: a model version's card. `encoder`: which
     encoder this is. `report`: stage, tiles done, tiles; raises AbandonedError to stop.
+    `batch`: tiles a call. `most_tiles`: of a slide.
     """
 
     encode: Callable[[Pixels], Vectors]
     predict: Callable[[str, Vectors], SlidePrediction]
     card: Callable[[str], ModelCard]
     encoder: UsedEncoder
-    report: Callable[[str, int, int | None], None]
+    report: Report
+    batch: int
+    most_tiles: int
 
 
-def run_job(
-    job: Job, results: Results, services: Services, spool: Spool, most_tiles: int, batch: int
-) -> None:
+def run_job(job: Job, results: Results, services: Services, spool: Spool) -> None:
     """Do a job and publish its record, done or failed with a reason."""
     try:
-        record = _predict_slide(job, results, services, spool, most_tiles, batch)
+        record = _predict_slide(job, results, services, spool)
     except AbandonedError:
         raise
     except PathrayError as error:
@@ -90,7 +97,7 @@ def failed(job: Job, reason: str) -> PredictionRecord:
 
 
 def _predict_slide(
-    job: Job, results: Results, services: Services, spool: Spool, most_tiles: int, batch: int
+    job: Job, results: Results, services: Services, spool: Spool
 ) -> PredictionRecord:
     services.report("planning", 0, None)
     card = services.card(job.model_uri)
@@ -101,9 +108,9 @@ def _predict_slide(
         plan, _ = plan_tiles(reader, job.slide_id, _tiling(card))
         if not len(plan.x):
             raise SlideError("no tissue was found on the slide")
-        if len(plan.x) > most_tiles:
-            raise SlideError(f"the slide has {len(plan.x)} tiles; {most_tiles} are allowed")
-        vectors, kept = _embed(job, results, services, reader, plan, batch)
+        if len(plan.x) > services.most_tiles:
+            raise SlideError(f"{len(plan.x)} tiles; {services.most_tiles} are allowed")
+        vectors, kept = _embed(job, results, services, reader, plan)
         services.report("predicting", len(plan.x), len(plan.x))
         found = services.predict(job.model_uri, vectors)
         lost, plan = len(plan.x) - len(kept), _some(plan, kept)
@@ -128,7 +135,6 @@ def _embed(
     services: Services,
     reader: SlideReader,
     plan: Plan,
-    batch: int,
 ) -> tuple[Vectors, NDArray[np.int64]]:
     """Embeddings of the tiles that can be decoded, and which of the plan's they are.
 
@@ -139,7 +145,7 @@ def _embed(
         services.report("embedding", start, len(plan.x))
         piece = results.piece(job.id, index)
         if piece is None:
-            piece = _embed_piece(services, reader, plan, start, stop, batch)
+            piece = _embed_piece(services, reader, plan, start, stop)
             results.put_piece(job.id, index, piece)
         kept.append(start + piece.rows)
         vectors.append(piece.vectors)
@@ -151,16 +157,32 @@ def _embed(
 
 
 def _embed_piece(
-    services: Services, reader: SlideReader, plan: Plan, start: int, stop: int, batch: int
+    services: Services, reader: SlideReader, plan: Plan, start: int, stop: int
 ) -> Piece:
     rows: list[int] = []
-    vectors: list[Vectors] = [np.empty((0, 0), np.float16)]
-    for some, tiles in _batches(reader, plan.part(start, stop), batch):
-        vectors.append(services.encode(tiles))
+    vectors: list[Vectors] = []
+    batches = _batches(reader, plan.part(start, stop), services.batch)
+    for some, made in _ahead(services.encode, batches):
+        vectors.append(made)
         rows += some
         services.report("embedding", start + some[-1] + 1, len(plan.x))
-    made = np.concatenate(vectors[1:]) if rows else vectors[0]
-    return Piece(np.array(rows, np.int64), made)
+    joined = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float16)
+    return Piece(np.array(rows, np.int64), joined)
+
+
+def _ahead(
+    encode: Callable[[Pixels], Vectors], batches: Iterator[tuple[list[int], Pixels]]
+) -> Iterator[tuple[list[int], Vectors]]:
+    """Batches encoded in their order, the next ones cut meanwhile."""
+    with ThreadPoolExecutor(CALLS_AHEAD) as threads:
+        asked: deque[tuple[list[int], Future[Vectors]]] = deque()
+        for rows, tiles in batches:
+            if len(asked) == CALLS_AHEAD:
+                done, vectors = asked.popleft()
+                yield done, vectors.result()
+            asked.append((rows, threads.submit(encode, tiles)))
+        for done, vectors in asked:
+            yield done, vectors.result()
 
 
 def _batches(reader: SlideReader, plan: Plan, size: int) -> Iterator[tuple[list[int], Pixels]]:
@@ -231,8 +253,9 @@ def _attention_table(plan: Plan, found: SlidePrediction) -> bytes:
 def read_heatmap(attention: bytes) -> Heatmap:
     """The map from the table of a finished prediction."""
     table = pq.read_table(io.BytesIO(attention))
-    told = {key.decode(): int(value) for key, value in table.schema.metadata.items()
-            if value.isdigit()}
+    told = {
+        key.decode(): int(value) for key, value in table.schema.metadata.items() if value.isdigit()
+    }
     return Heatmap(
         table["x"].to_numpy(),
         table["y"].to_numpy(),

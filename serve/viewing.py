@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-
 from pathray.errors import PathrayError
 from pathray.slides.deepzoom import DeepZoom, read_square, square_of_thumbnail
 from pathray.slides.open import open_slide

@@ -12,6 +12,7 @@ from serve import problem
 from serve.api import catalogue, embed, health, pictures, predict, predictions
 from serve.application import Application
 from serve.guard import Guard
+from serve.schemas import PredictRequest
 
 VIEWER = Path(__file__).parents[1] / "viewer"
 """The page at `/` and its assets, shipped in the package."""
@@ -49,9 +50,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        components.setdefault("schemas", {})["ProblemDocument"] = (
-            problem.ProblemDocument.model_json_schema()
-        )
+        for model in (problem.ProblemDocument, PredictRequest):
+            components.setdefault("schemas", {})[model.__name__] = model.model_json_schema()
         for path, methods in schema["paths"].items():
             for operation in methods.values():
                 operation["security"] = [{"key": []}] if path.startswith("/v1/") else []

@@ -100,9 +100,10 @@ async def _asked(
         return asked, None
     if asked.encoder_digest is None:
         raise Problem(422, "`embeddings` need `encoder_digest`: which encoder made them")
-    if len({len(row) for row in asked.embeddings}) > 1:
-        raise Problem(422, "`embeddings` are N rows of equal length")
-    return asked, np.array(asked.embeddings, np.float32).reshape(len(asked.embeddings), -1)
+    if len({len(row) for row in asked.embeddings}) != 1:
+        raise Problem(422, "`embeddings` are N rows of equal length, N > 0")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
+        return asked, np.array(asked.embeddings, np.float64).astype(np.float32)
 
 
 async def _from_vectors(
@@ -187,6 +188,8 @@ async def _start(application: Application, card: ModelCard, name: str, uri: str)
         raise Problem(422, "slide: there is no such object") from error
     job = Job.of(where, source, name, card.uri, encoder.digest)
     record = await asyncio.to_thread(_enqueue, application, job)
+    if application.wake is not None:
+        application.wake()
     headers = {"Location": f"/v1/predictions/{job.id}", "Retry-After": "1"}
     return JSONResponse(record.model_dump(mode="json"), 202, headers)
 
@@ -197,8 +200,8 @@ def _enqueue(application: Application, job: Job) -> PredictionRecord:
     if found is None or found.status == "failed":
         if len(store.waiting()) >= limits.jobs:
             raise busy("too many slides are waiting: try again", limits.retry_after_s)
-        store.enqueue(job)
         store.forget(job.id)
+        store.enqueue(job)
         found = record_of(store, job.id)
     assert found is not None
     return found
