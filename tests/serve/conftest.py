@@ -74,6 +74,7 @@ def service(own_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("served")
     write_slide(folder / "slides" / "one.tif")
     key, port = new_key(), free_port()
-    config = read_config(config_of(folder, key, port), None, None)
+    limits = {"concurrent_requests": 8}
+    config = read_config(config_of(folder, key, port, limits=limits), None, None)
     with running(config):
         yield Service(f"http://127.0.0.1:{port}", key, folder)
