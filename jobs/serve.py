@@ -5,6 +5,7 @@ named in it by import path, so that no job imports the endpoints.
 """
 
 import importlib
+import logging
 import signal
 import threading
 import time
@@ -39,6 +40,7 @@ def run(flags: ServeFlags) -> int:
     from jobs.cluster import connected
 
     config = read_config(dict(flags.model_extra), flags.host, flags.port)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with connected(), running(config):
         options = config.http_options
         print(f"serving on http://{options.host}:{options.port}  (stop with Ctrl-C)", flush=True)
@@ -125,8 +127,8 @@ def _reason(status: Any) -> str:
     """The last line of a deployment's traceback says what was wrong."""
     texts = [each.message for each in status.deployments.values() if each.message]
     lines = [line.strip() for text in texts or [status.message] for line in text.splitlines()]
-    telling = [line for line in lines if "Error" in line]
-    return (telling or lines or ["no reason was given"])[-1]
+    telling = [line for line in lines if "Error" in line] or lines or ["no reason was given"]
+    return telling[-1].removeprefix("pathray.errors.RequestError: ")
 
 
 def _until_stopped() -> None:
