@@ -189,9 +189,14 @@ def _config(port: int, key: str) -> dict[str, object]:
                 "import_path": "serve.app:build",
                 "args": {
                     "encoder": encoder | {"threads": os.cpu_count()},
-                    "keys": [{"name": "bench", "sha256": hash_key(key)}],
                     "limits": {"concurrent_requests": LIMIT},
                 },
+                "deployments": [
+                    {
+                        "name": "Ingress",
+                        "user_config": {"keys": [{"name": "bench", "sha256": hash_key(key)}]},
+                    }
+                ],
             }
         ],
     }

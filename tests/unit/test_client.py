@@ -23,7 +23,7 @@ class Scripted:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 outer.asked.append((self.path, self.headers.get("Authorization")))
                 status, headers, content = outer.script.pop(0)
                 if status == 0:
@@ -76,9 +76,7 @@ def test_a_busy_or_broken_service_is_asked_again(scripted: Scripted, pauses: lis
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_a_refusal_is_told_at_once(
-    scripted: Scripted, pauses: list[float], status: int
-) -> None:
+def test_a_refusal_is_told_at_once(scripted: Scripted, pauses: list[float], status: int) -> None:
     scripted.script = [(status, {}, {"title": "No", "detail": "not that"})]
     with pytest.raises(ServiceError, match=f"{status}: not that") as refused:
         Client(scripted.url).models()

@@ -40,7 +40,6 @@ def test_without_a_host_it_listens_on_this_machine_alone(content: dict[str, Any]
     ("change", "told"),
     [
         ({"encoder": {"name": "mean_rgb", "batch_sise": 3}}, "batch_sise"),
-        ({"keys": [{"name": "a", "sha256": "the key itself"}]}, "sha256"),
         ({"slides": "s3://bucket"}, "slides"),
         ({"models": {"../a": "x"}}, "models"),
     ],
