@@ -13,8 +13,8 @@ from pathray.slides.open import open_slide
 from pathray.slides.reader import Pixels, SlideReader
 from pathray.slides.spool import Spool
 from pathray.tilestore import JPEG, decode_image, encode_image
+from serve.drawing import THUMBNAIL
 from serve.results import Results
-from serve.slidejobs import THUMBNAIL
 
 OPEN_SLIDES = 16
 THREADS = 4

@@ -14,8 +14,8 @@ from pathray.heatmap import Heatmap, encode_png
 from pathray.slides.deepzoom import DeepZoom
 from serve.api.predictions import Id
 from serve.application import Application
+from serve.drawing import ATTENTION, HEATMAP, THUMBNAIL, read_heatmap, top_tile
 from serve.problem import Problem, responses
-from serve.slidejobs import ATTENTION, HEATMAP, THUMBNAIL, read_heatmap, top_tile
 
 JPEG, PNG, XML = "image/jpeg", "image/png", "application/xml"
 PARQUET = "application/vnd.apache.parquet"
