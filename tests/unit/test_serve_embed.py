@@ -1,5 +1,6 @@
 """`POST /v1/embed`: every form of tiles, the same numbers as the library, and what is refused."""
 
+import asyncio
 import io
 import re
 import struct
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from serving import application_of, browser, settings_in
 from starlette.testclient import TestClient
 
+from pathray.embeddings import to_float16
 from pathray.encoders import load_encoder
 from pathray.tilestore import JPEG, PNG, decode_image, encode_image
+from serve.encoding import TileEncoder
 from serve.problem import Problem
-from serve.settings import Limits
+from serve.settings import EncoderSettings, Limits
 from serve.tiles import NPY, array_in, tiles_in
 
 LIMITS = Limits(tiles=8, image_pixels=300 * 300, request_pixels=5 * 224 * 224)
@@ -177,6 +180,27 @@ def test_the_same_tiles_give_the_same_vectors_whoever_asks_with_them(api: TestCl
     whole = api.post("/v1/embed", content=npy(tiles), headers={"Content-Type": NPY}).json()
     alone = api.post("/v1/embed", content=npy(tiles[1:2]), headers={"Content-Type": NPY}).json()
     assert whole["embeddings"][1] == alone["embeddings"][0]
+
+
+def test_a_network_gives_the_same_alone_and_in_company() -> None:
+    online = EncoderSettings(name="timm/test_vit", random_init=True, precision="fp32", batch_size=8)
+    batch = load_encoder("timm/test_vit", random_init=True, precision="fp32")
+    tiles = tiles_of(40, batch.spec.tile_size)
+    cuts = [(0, 8), (8, 16), (16, 20)]
+    expected = to_float16(np.concatenate([batch(tiles[a:b]) for a, b in cuts]))
+
+    async def run() -> tuple[list[np.ndarray], np.ndarray]:
+        encoder = TileEncoder(online)
+        alone = await encoder.embed(tiles[:20])
+        crowd = await asyncio.gather(*(encoder.embed(tiles[i : i + 3]) for i in range(0, 18, 3)))
+        return list(crowd), alone
+
+    crowd, alone = asyncio.run(run())
+    np.testing.assert_array_equal(alone, expected)
+    mixed = np.concatenate(crowd).astype(np.float64)
+    same = alone[:18].astype(np.float64)
+    norms = np.linalg.norm(mixed, axis=1) * np.linalg.norm(same, axis=1)
+    assert ((mixed * same).sum(axis=1) / norms).min() > 0.9999
 
 
 def test_tiles_of_another_size_are_resized_by_the_encoder(tmp_path: Path, api: TestClient) -> None:
