@@ -2,12 +2,15 @@
 
 from ray.serve import Application
 
+from serve.allowed import Allowed
 from serve.deployments import Encoder, Ingress, SlidePredictor, SlideSquares, SlideWorker
 from serve.settings import Settings
 
 
 def build(settings: Settings) -> Application:
-    """The deployments wired up."""
+    """The deployments wired up. RequestError for a prefix that could not be checked against."""
+    for kind, prefixes in (("slides", settings.slides), ("embeddings", settings.embeddings)):
+        Allowed(kind, prefixes)
     encoder = Encoder.bind(settings.encoder)  # type: ignore[attr-defined]
     predictor = SlidePredictor.bind()  # type: ignore[attr-defined]
     squares = worker = None

@@ -15,7 +15,6 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter
 
-from pathray.errors import RequestError
 from pathray.slideprediction import SlidePrediction
 from pathray.slides.reader import Pixels
 from pathray.slides.spool import Spool, default_folder
@@ -31,7 +30,7 @@ from serve.results import Results
 from serve.schemas import UsedEncoder
 from serve.settings import Access, EncoderSettings, Settings
 from serve.slidejobs import Report, Services
-from serve.viewing import SlideViews, UnreadableError
+from serve.viewing import SlideViews
 from serve.worker import JobWorker
 
 MODELS_IN_MEMORY = 8
@@ -102,10 +101,7 @@ class SlideSquares:
 
     async def square(self, id: str, level: int, column: int, row: int) -> bytes | None:
         """JPEG; None where there is none."""
-        try:
-            return await self._views.square(id, level, column, row)
-        except UnreadableError:
-            raise RequestError("the slide cannot be read now") from None
+        return await self._views.square(id, level, column, row)
 
 
 @serve.deployment(

@@ -15,7 +15,7 @@ from serve.keys import holder, is_loopback
 from serve.problem import Problem, busy, log_without_text, respond
 from serve.settings import Key, Limits
 
-log = logging.getLogger("pathray.serve")
+log = logging.getLogger("ray.serve.pathray")
 
 GUARDED = ("/v1/", "/metrics")
 """Paths that want a key. The others tell nothing: health, the API's description, the page."""

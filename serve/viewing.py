@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pathray.errors import PathrayError
+from pathray.errors import SlideError
 from pathray.slides.deepzoom import DeepZoom, read_square, square_of_thumbnail
 from pathray.slides.open import open_slide
 from pathray.slides.reader import Pixels, SlideReader
@@ -18,10 +18,6 @@ from serve.results import Results
 
 OPEN_SLIDES = 16
 THREADS = 4
-
-
-class UnreadableError(Exception):
-    """The slide's store or file does not give the square. Says nothing, to stay out of logs."""
 
 
 @dataclass
@@ -48,7 +44,10 @@ class SlideViews:
         self._threads = ThreadPoolExecutor(THREADS)
 
     async def square(self, id: str, level: int, column: int, row: int) -> bytes | None:
-        """JPEG of a deep-zoom square; None for no such prediction or square."""
+        """JPEG of a deep-zoom square; None for no such prediction or square.
+
+        SlideError where the slide does not give it.
+        """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._square, id, level, column, row)
 
@@ -65,9 +64,9 @@ class SlideViews:
             return encode_image(pixels, JPEG)
         except LookupError:
             return None
-        except (PathrayError, OSError, ValueError):
-            # Not chained: texts of readers and stores name the slide.
-            raise UnreadableError from None
+        except Exception:
+            # Not chained: the texts of readers and stores name the slide, and logs must not.
+            raise SlideError("the slide cannot be read now") from None
 
     def _open(self, id: str) -> _Open | None:
         with self._opening:

@@ -14,7 +14,7 @@ from serve.problem import log_without_text
 from serve.results import Job, Lease, Results
 from serve.slidejobs import AbandonedError, Report, Services, failed, run_job
 
-log = logging.getLogger("pathray.serve")
+log = logging.getLogger("ray.serve.pathray")
 
 POLL_SECONDS = 2.0
 """How often an idle worker looks for jobs that nobody woke it for."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
+from pathray.errors import SlideError
 from pathray.heatmap import Heatmap, encode_png
 from pathray.slides.deepzoom import DeepZoom
 from serve.api.predictions import Id
@@ -83,7 +84,10 @@ def router(application: Application) -> APIRouter:
         application.store()
         data = None
         if application.views is not None:
-            data = await application.views.square(id, level, column, row)
+            try:
+                data = await application.views.square(id, level, column, row)
+            except SlideError as error:
+                raise Problem(502, str(error)) from error
         if data is None:
             raise Problem(404, "there is no such square")
         return _answer(data, JPEG)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from pathray import storage
 from pathray.embeddings import read_embeddings
-from pathray.errors import PathrayError
 from serve.api.predictions import record_of
 from serve.application import Application
 from serve.predicting import ModelCard, told
@@ -21,6 +20,8 @@ from serve.schemas import Prediction, PredictionRecord, PredictRequest, UsedEnco
 from serve.tiles import NPY, array_in, media_type
 
 JSON = "application/json"
+JSON_MB = 8
+"""MB of a JSON body: its numbers take ten times as much memory as those of an array."""
 BODY = {
     "requestBody": {
         "required": True,
@@ -87,6 +88,8 @@ async def _asked(
         return PredictRequest(model=model, encoder_digest=digest), vectors
     if kind != JSON:
         raise Problem(415, f"Content-Type: send {JSON} or {NPY}")
+    if len(body) > JSON_MB * 1e6:
+        raise Problem(413, f"a JSON body may have {JSON_MB} MB: send {NPY}")
     try:
         asked = await asyncio.to_thread(PredictRequest.model_validate_json, body)
     except ValidationError as error:
@@ -169,8 +172,10 @@ def _read(uri: str, most: int) -> Any:
         if rows > most:
             raise Problem(413, f"the object has {rows} embeddings; {most} are allowed")
         return read_embeddings(uri)
-    except (OSError, ValueError, PathrayError) as error:
-        raise Problem(422, "embeddings_uri: there is no such object of `embed`") from error
+    except Problem:
+        raise
+    except Exception as error:  # each store has its own exceptions
+        raise Problem(422, "embeddings_uri: no object of `embed` can be read there") from error
 
 
 async def _start(application: Application, card: ModelCard, name: str, uri: str) -> Response:
@@ -184,8 +189,8 @@ async def _start(application: Application, card: ModelCard, name: str, uri: str)
         raise Problem(422, f"the model {name} does not say which tiles it was trained on")
     try:
         source = await asyncio.to_thread(storage.stat, where)
-    except (OSError, PathrayError) as error:
-        raise Problem(422, "slide: there is no such object") from error
+    except Exception as error:  # each store has its own exceptions
+        raise Problem(422, "slide: no object can be read there") from error
     job = Job.of(where, source, name, card.uri, encoder.digest)
     record = await asyncio.to_thread(_enqueue, application, job)
     if application.wake is not None:

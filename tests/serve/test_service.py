@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from serving import wait_until
 
 from pathray.client import ServiceError
 from pathray.encoders import load_encoder
@@ -82,8 +83,11 @@ def test_a_body_that_is_too_long_is_refused(service: Any) -> None:
 
 def test_metrics_count_what_was_embedded(service: Any) -> None:
     service.client().embed(tiles_of(3))
-    answer = requests.get(
-        f"{service.url}/metrics", headers={"Authorization": f"Bearer {service.key}"}, timeout=30
-    )
-    assert answer.status_code == 200
-    assert "ray_" in answer.text
+    headers = {"Authorization": f"Bearer {service.key}"}
+
+    def told() -> str:
+        answer = requests.get(f"{service.url}/metrics", headers=headers, timeout=30)
+        assert answer.status_code == 200
+        return answer.text
+
+    wait_until(lambda: "ray_pathray_tiles_embedded" in told())

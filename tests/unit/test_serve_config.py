@@ -42,6 +42,7 @@ def test_without_a_host_it_listens_on_this_machine_alone(content: dict[str, Any]
         ({"encoder": {"name": "mean_rgb", "batch_sise": 3}}, "batch_sise"),
         ({"slides": "s3://bucket"}, "slides"),
         ({"models": {"../a": "x"}}, "models"),
+        ({"slides": ["relative/folder"]}, "neither an absolute path"),
     ],
 )
 def test_a_wrong_setting_is_named(

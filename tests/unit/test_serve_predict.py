@@ -21,6 +21,7 @@ from serving import (
 )
 from starlette.testclient import TestClient
 
+import serve.worker
 from pathray.embeddings import Embeddings, write_embeddings
 from pathray.encoders import load_encoder
 from pathray.metadata import Metadata
@@ -42,6 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_slide(folder / "slides" / "TCGA-AA-0001.tif")
     (folder / "slides" / "broken.svs").write_bytes(b"no slide")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def haste() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leasing, "SETTLE_SECONDS", 0.02)
+        patch.setattr(serve.worker, "POLL_SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +317,7 @@ def test_of_two_workers_one_takes_a_job_and_a_living_one_keeps_it(tmp_path: Path
 def test_logs_name_no_slide(
     done: dict, api: TestClient, settings: Settings, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "pathray.serve"):
+    with caplog.at_level(logging.INFO, "ray.serve.pathray"):
         slide = write_slide(folder / "slides" / "TCGA-ZZ-9999.tif", seed=5)
         worker = worker_of(settings, folder / "spool")
         id = api.post("/v1/predict", json={"model": "subtype", "slide": str(slide)}).json()["id"]
@@ -316,7 +325,8 @@ def test_logs_name_no_slide(
         worker.stop()
         slide.unlink()
         api.post("/v1/predict", json={"model": "subtype", "slide": str(slide)})
-        api.get(f"/v1/predictions/{id}/slide_files/11/0_0.jpeg")
+        unreadable = api.get(f"/v1/predictions/{id}/slide_files/11/0_0.jpeg")
+        assert unreadable.status_code == 502
     assert id in caplog.text
     assert "TCGA" not in caplog.text
     assert json.dumps(done["slide"]["slide_id"]) not in caplog.text
