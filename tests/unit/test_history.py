@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from pathray.pretraining.events import Row
 from pathray.pretraining.history import put_history, read_history
 
 
-def row(step: int) -> dict[str, float]:
-    return {"step": step, "loss": 1.0 / step}
+def row(step: int) -> Row:
+    return Row(step, {"loss": 1.0 / step})
 
 
 def test_a_resumed_run_has_every_step_once(tmp_path: Path):
@@ -16,4 +17,4 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path):
     put_history(out, 4, [row(3), row(4)])  # its checkpoint never came; the run starts at 2 again
     put_history(out, 5, [row(3), row(4), row(5)])
     put_history(out, 5, [])
-    assert read_history(out) == [row(step) for step in range(1, 6)]
+    assert read_history(out) == [{"step": s, "loss": 1.0 / s} for s in range(1, 6)]

@@ -83,7 +83,7 @@ class Checkpoints:
         try:
             for step in reversed(retried(self.steps)):
                 try:
-                    return retried(lambda step=step: self._read(step))  # type: ignore[misc]
+                    return retried(lambda step=step: self.read(step))  # type: ignore[misc]
                 except DamagedError as error:
                     told(f"the checkpoint of step {step} is passed over: {error}")
         except PathrayError:
@@ -108,7 +108,8 @@ class Checkpoints:
             sums[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         storage.put_bytes(storage.join(folder, MANIFEST), _json({"format": FORMAT, "parts": sums}))
 
-    def _read(self, step: int) -> Checkpoint:
+    def read(self, step: int) -> Checkpoint:
+        """The checkpoint of a step; DamagedError when it is not whole."""
         folder = self._folder(step)
         try:
             parts = json.loads(_read_part(folder, MANIFEST))["parts"]

@@ -5,24 +5,24 @@ continues from is always there, and no step is there twice.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pathray import storage
+from pathray.pretraining.events import Row
 
-Row = Mapping[str, float]
 FOLDER = "history"
 
 
 def put_history(out: str, step: int, rows: Sequence[Row]) -> None:
     """Put the rows since the previous checkpoint as the part that ends at `step`."""
     if rows:
-        lines = "".join(json.dumps(dict(row), sort_keys=True) + "\n" for row in rows)
+        lines = "".join(json.dumps({"step": row.step, **row.values}) + "\n" for row in rows)
         storage.put_bytes(storage.join(out, FOLDER, f"{step:08d}.jsonl"), lines.encode())
 
 
 def read_history(out: str) -> list[dict[str, float]]:
-    """All rows of a run, one a logged step, in their order."""
+    """All rows of a run in the order of their steps: `step`, `loss` and the other figures."""
     uris = [entry.uri for entry in storage.list_objects(storage.join(out, FOLDER))]
     with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
         parts = list(pool.map(storage.read_bytes, uris))

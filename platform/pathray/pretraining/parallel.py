@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 Parallel = Literal["ddp", "fsdp"]
@@ -60,6 +60,8 @@ def parallelise(
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    # What else runs the network must gather its parameters too.
+    register_fsdp_forward_method(model, "features")
     return model
 
 

@@ -10,6 +10,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
+from pathray.pretraining.checkpoints import Checkpoint
+
 Tensors = dict[str, Tensor]
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -25,12 +27,10 @@ def gather(model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Tensors,
     return cast(Tensors, dict(weights)), moments
 
 
-def restore(
-    model: nn.Module, optimiser: torch.optim.Optimizer, weights: Tensors, moments: Tensors
-) -> None:
-    """The inverse of `gather`, with all tensors given on every rank."""
+def restore(model: nn.Module, optimiser: torch.optim.Optimizer, kept: Checkpoint) -> None:
+    """The inverse of `gather`, with the whole checkpoint given on every rank."""
     states: dict[str, Tensors] = {}
-    for name, tensor in moments.items():
+    for name, tensor in kept.optimiser.items():
         parameter, _, what = name.rpartition("/")
         states.setdefault(parameter, {})[what] = tensor
     groups = [{**group, "params": names} for group, names in _named_groups(model, optimiser)]
@@ -39,7 +39,7 @@ def restore(
         model,
         optimiser,
         # Both are changed in place by torch.
-        model_state_dict=dict(weights),
+        model_state_dict=dict(kept.model),
         optim_state_dict=optimiser_state,
         options=_WHOLE,
     )
