@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathray import storage
 from pathray.pretraining.events import Row
 
-FOLDER = "history"
+FOLDER = "_history"
 
 
 def put_history(out: str, step: int, rows: Sequence[Row]) -> None:

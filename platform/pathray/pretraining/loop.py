@@ -1,5 +1,7 @@
 """The training loop of every objective, on one process or on many."""
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 
@@ -92,7 +94,7 @@ def train(training: Training, practice: Practice, world: World, tell: Tell) -> N
                 weights, moments = gather(model, optimiser)
                 if world.rank == 0:
                     put_history(practice.out, done, rows)
-                    checkpoints.save(Checkpoint(done, weights, moments))
+                    checkpoints.save(Checkpoint(done, weights, moments, asdict(training)))
                 rows.clear()
             window.restart_clock()
 
