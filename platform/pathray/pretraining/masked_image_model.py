@@ -7,6 +7,7 @@ from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pathray.encoders.architecture import uninitialised
 from pathray.pretraining.vit import (
     Shape,
     build_vit,
@@ -40,14 +41,15 @@ class MaskedImageModel(nn.Module):
         super().__init__()
         self.shape, self.early_layer = shape, early_layer
         common = {"qkv_bias": qkv_bias, "init_values": layer_scale}
-        vit = build_vit(
-            shape,
-            **common,
-            use_abs_pos_emb=False,
-            use_shared_rel_pos_bias=True,
-            use_fc_norm=False,
-            drop_path_rate=drop_path,
-        )
+        with uninitialised():  # `initialise` follows
+            vit = build_vit(
+                shape,
+                **common,
+                use_abs_pos_emb=False,
+                use_shared_rel_pos_bias=True,
+                use_fc_norm=False,
+                drop_path_rate=drop_path,
+            )
         self.patch_embed: nn.Module = vit.patch_embed
         self.cls_token: nn.Parameter = vit.cls_token
         self.mask_token = nn.Parameter(torch.empty(1, 1, shape.width))
