@@ -109,7 +109,7 @@ def test_the_start_puts_codes_where_tokens_are() -> None:
     objective: Any = vqkd(codes=32)
     cold = objective(views(8))["loss_commitment"]
     objective.warm_start(views(8))
-    assert objective(views(8))["loss_commitment"] < 0.2 * cold
+    assert objective(views(8))["loss_commitment"] < 0.5 * cold
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

@@ -57,7 +57,7 @@ class MaskedImageModel(nn.Module):
         self.blocks: nn.ModuleList = vit.blocks
         self.norm: nn.Module = vit.norm
         layers = max(shape.depth, early_layer + head_layers)
-        rates = torch.linspace(0, drop_path, layers).tolist()
+        rates = [drop_path * layer / max(layers - 1, 1) for layer in range(layers)]
         self.cls_pt_layers = nn.ModuleList(
             Block(shape.width, shape.heads, mlp_ratio=shape.mlp_ratio, drop_path=rate, **common)
             for rate in rates[early_layer : early_layer + head_layers]
