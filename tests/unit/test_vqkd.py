@@ -11,12 +11,12 @@ import torch
 from golden_files import below, golden
 from small_objectives import GRID, MEAN, SIDE, STD, teacher, views, vqkd
 
+from jobs.convert import ConvertFlags, run
 from pathray.encoders import load_encoder
 from pathray.encoders.loading import random_model
 from pathray.errors import RequestError
 from pathray.pretraining.catalogue import Settings, build
 from pathray.pretraining.reference import (
-    convert_vqkd,
     distillation_loss,
     load_vqkd,
 )
@@ -54,14 +54,19 @@ def test_a_training_step_is_the_references_with_gradients_and_codebook() -> None
     torch.testing.assert_close(model.quantize.hits, after["quantize.cluster_size"])
 
 
-def test_a_released_tokenizer_becomes_a_directory_that_gives_its_codes(tmp_path: Path) -> None:
+def test_a_released_tokenizer_becomes_a_directory_that_gives_its_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensors, _ = golden("beitv2_vqkd_tiny")
     state = below(tensors, "param/") | {"teacher_model.proj": torch.zeros(2)}
     torch.save({"model": state}, tmp_path / "vqkd.pth")
     out = str(tmp_path / "tokenizer")
-    digest = convert_vqkd(str(tmp_path / "vqkd.pth"), out, num_heads=3)
-    tokenizer, read = read_tokenizer(out)
-    assert read == digest
+    flags: Any = {"checkpoint": str(tmp_path / "vqkd.pth"), "out": out, "format": "unilm-vqkd"}
+    assert run(ConvertFlags(**flags, num_heads=3)) == 0
+    tokenizer, digest = read_tokenizer(out)
+    assert digest in capsys.readouterr().out
+    with pytest.raises(RequestError, match="--pooling is not for"):
+        run(ConvertFlags(**flags, pooling="class"))
     assert torch.equal(tokenizer.codes(tensors["image"]), tensors["tokens"])
 
 
