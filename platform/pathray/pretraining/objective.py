@@ -72,6 +72,11 @@ class Settings:
         return sizes.get(self.size)
 
 
+# Methods of an objective beside `forward` that run its network: FSDP2 must be told of them
+# (`register_fsdp_forward_method`), or they meet parameters in shards.
+RUNS_THE_NETWORK = ("warm_start", "features")
+
+
 class Objective(nn.Module, ABC):
     """A network with its loss. Its parameters and buffers are all that is trained and saved;
     a frozen network that teaches it is neither. Devices, parallelism and autocast are the
