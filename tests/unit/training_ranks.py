@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
-from pathray.pretraining.objective import RUNS_THE_NETWORK, whole_state
+from pathray.pretraining.objective import whole_state
 
 STEPS, BATCH = 3, 8
 # Objective, and whether its parameters are sharded (FSDP2) instead of replicated (DDP).
@@ -29,22 +29,21 @@ def train(
         else small_objectives.vqkd(codes=24, reseed_after=2)
     )
     batches = small_objectives.views(BATCH * STEPS)
+    objective.train()
+    first = small_objectives.part(batches, 0, STEPS)
+    objective.warm_start(small_objectives.part(first, rank, ranks))
     wrapped: Any = objective
     if sharded:
         mesh = init_device_mesh("cpu", (ranks,))
         for part in (*objective.blocks(), objective):
             fully_shard(part, mesh=mesh)
-        for method in RUNS_THE_NETWORK:
-            register_fsdp_forward_method(objective, method)
+        register_fsdp_forward_method(objective, "features")
     elif ranks > 1:
         wrapped = DistributedDataParallel(objective)
     optimiser = torch.optim.SGD(objective.parameters(), lr=0.05)
-    objective.train()
     for step in range(STEPS):
         batch = small_objectives.part(batches, step, STEPS)
         mine = small_objectives.part(batch, rank, ranks)
-        if step == 0:
-            objective.warm_start(mine)
         for index in range(micro_batches):
             last = index == micro_batches - 1
             with nullcontext() if last or wrapped is objective else wrapped.no_sync():
