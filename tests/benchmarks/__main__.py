@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, reading, s3, segmentation, vit
+from tests.benchmarks import encoder, jobs, quantiser, reading, s3, segmentation, vit
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "jobs": jobs.section,
     "vit": vit.section,
     "encoder": encoder.section,
+    "quantiser": quantiser.section,
 }
 
 
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
                 rounds=parsed.rounds,
                 copies=parsed.copies,
                 vit_tiles=parsed.vit_tiles,
+                tokens=parsed.tokens,
                 latency_ms=parsed.latency_ms,
             )
             try:
