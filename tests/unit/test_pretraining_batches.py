@@ -215,7 +215,7 @@ def test_a_shard_that_is_damaged_later_stops_the_run_and_is_named(
         start = int(groups.start[groups.uris.index(str(path))])
         path.write_bytes(data[:start] + bytes(200) + data[start + 200 :])
     before = threading.active_count()
-    batches = Batches(Plan(groups, 50, 0), threads=2)
+    batches = Batches(Plan(groups, 50, 0), threads=2, stop=10)
     with pytest.raises(SlideError, match=r"slide-005-00000\.parquet"):
         deque(batches)
     assert threading.active_count() == before
