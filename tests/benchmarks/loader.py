@@ -50,7 +50,7 @@ def _reading(options: Options, folder: object) -> Table:
 
 def _augmenting(options: Options, folder: object) -> Table:
     found = _measure(AUGMENTING, options, folder)
-    base = {way: found["torchvision"] for way in AUGMENTING}
+    base = dict.fromkeys(AUGMENTING, found["torchvision"])
     base |= {"one-by-one": found["one-by-one"], "masks": found["one-by-one"]}
     rows = [
         [name, number(found[way]), f"{found[way] / base[way]:.2f}×"]

@@ -5,6 +5,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -107,6 +108,17 @@ def test_a_run_that_resumes_sees_what_an_undisturbed_one_sees(groups: RowGroups)
     assert [batch.step for batch in resumed] == list(range(23, 40))
     for mine, theirs in zip(resumed, whole[23:], strict=True):
         assert torch.equal(mine.tiles, theirs.tiles)
+
+
+def test_shards_are_read_from_any_store(folder: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/pretraining-tiles", recursive=True)
+    plan = Plan(find_row_groups("memory://pretraining-tiles"), 40, 0)
+    try:
+        tiles = read(plan, stop=1)[0].tiles
+    finally:
+        memory.rm("/pretraining-tiles", recursive=True)
+    assert numbers_of(tiles.numpy()) == expected(plan, 0)
 
 
 def test_fewer_tiles_than_a_batch_are_enough(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Self-supervised pretraining of tile encoders."""
+"""Pretraining of tile encoders: objectives, their data and the schedule of their training."""
