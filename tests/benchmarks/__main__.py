@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, quantiser, reading, s3, segmentation, vit
+from tests.benchmarks import encoder, jobs, loader, quantiser, reading, s3, segmentation, vit
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -19,6 +19,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "vit": vit.section,
     "encoder": encoder.section,
     "quantiser": quantiser.section,
+    "loader": loader.section,
 }
 
 
