@@ -1,0 +1,1 @@
+"""Evaluation: who is trained on and who is tested, and what the tests say with intervals."""
