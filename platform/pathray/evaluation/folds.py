@@ -4,7 +4,7 @@ Everything is dealt by patient, or by groups of patients such as sites: no group
 parts of a fold. Folds hold patients only, never labels; see `sealed` for the labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +110,7 @@ def monte_carlo(
 
 
 def hold_out_validation(
-    strata: Strata, development: Sequence[str], share: float, rng: np.random.Generator
+    strata: Strata, development: Collection[str], share: float, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(train, validation) of patients that a given split leaves to train on."""
     dealer = _Dealer(strata, None)
