@@ -100,7 +100,7 @@ def _by_slide(
     found = zip(slides, patients, rows, strict=True)
     matches = tuple(Match(*each) for each in found if each[0] in embedded)
     strangers = [slide or "(no slide_id)" for slide in slides if slide not in embedded]
-    return Joined(matches, "slide_id", _unmatched(matches, embedded, "slides", strangers))
+    return Joined(matches, "slide_id", _unmatched(matches, embedded, "slide(s)", strangers))
 
 
 def _by_patient(
@@ -124,7 +124,7 @@ def _by_patient(
         _refuse_strangers(slides if any(slides) else patients, embedded, owners)
     met = {match.patient_id for match in matches}
     strangers = [patient for patient in about if patient not in met]
-    return Joined(matches, "patient_id", _unmatched(matches, embedded, "patients", strangers))
+    return Joined(matches, "patient_id", _unmatched(matches, embedded, "patient(s)", strangers))
 
 
 def _owner(slide: str, known: str | None, rule: str) -> str | None:
@@ -153,7 +153,7 @@ def _unmatched(
     met = {match.slide_id for match in matches}
     rowless = [slide for slide in embedded if slide not in met]
     found = [
-        LeftOut("embedded slides", tuple(sorted(rowless)), "not in the cohort table"),
+        LeftOut("embedded slide(s)", tuple(sorted(rowless)), "not in the cohort table"),
         LeftOut(f"{what} of the cohort table", tuple(sorted(strangers)), "without embeddings"),
     ]
     return tuple(each for each in found if each.ids)

@@ -91,7 +91,7 @@ def _values(joined: Joined, target: Target) -> tuple[list[tuple[Match, Value]], 
         except RequestError as error:
             raise RequestError(f"{match.slide_id}: {error}") from error
     used = {match.slide_id for match, _ in values}
-    found = [LeftOut("slides", tuple(sorted(ids - used)), why) for why, ids in silent.items()]
+    found = [LeftOut("slide(s)", tuple(sorted(ids - used)), why) for why, ids in silent.items()]
     return values, [each for each in found if each.ids]
 
 

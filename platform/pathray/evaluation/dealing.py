@@ -23,8 +23,11 @@ def deal(
     held = np.zeros_like(targets)
     parts = np.zeros(len(counts), np.int64)
     shuffled = rng.permutation(len(counts))
-    sizes = counts[shuffled].sum(axis=1)
-    for group in shuffled[np.argsort(-sizes, kind="stable")]:
+    sizes, mostly = counts.sum(axis=1), counts.argmax(axis=1)
+    # One stratum after the other, so that parts which drew a patient more of one draw one
+    # less of the next.
+    order = np.lexsort((mostly[shuffled], -sizes[shuffled]))
+    for group in shuffled[order]:
         cost = _cost(held, targets, counts[group])
         whole = held.sum(axis=1) - targets.sum(axis=1)
         parts[group] = np.lexsort((rng.random(len(shares)), whole, cost))[0]

@@ -63,7 +63,8 @@ def k_folds(
             f"{folds} folds with a validation share of {validation:g} leave no patient to train on:"
             " take at least 2 folds and a smaller share"
         )
-    _refuse_small(strata, max(folds, len(PARTS)), f"fewer than the {folds} folds")
+    # Of two folds the rest must still hold one to train on and one to steer by.
+    _refuse_small(strata, 4 if folds == 2 else folds, f"{folds} folds")
     dealer = _Dealer(strata, groups)
     made = []
     for repeat in range(repeats):
@@ -96,9 +97,8 @@ def monte_carlo(
             f"shares of {validation:g} for validation and {test:g} for test leave no patient to "
             "train on: both must be above 0, with a sum below 1"
         )
-    smallest = min(validation, test)
-    least = int(np.ceil(1 / smallest - 1e-9))
-    _refuse_small(strata, least, f"fewer than {least}, so that {smallest:.0%} is not one patient")
+    share = min(validation, test)
+    _refuse_small(strata, int(np.ceil(1 / share - 1e-9)), f"a part of {share:.0%}")
     dealer = _Dealer(strata, groups)
     made = []
     for fold in range(folds):
@@ -164,10 +164,11 @@ def _short_of(strata: Strata, rows: NDArray[np.intp], least: int) -> dict[str, i
     }
 
 
-def _refuse_small(strata: Strata, least: int, why: str) -> None:
+def _refuse_small(strata: Strata, least: int, what: str) -> None:
     small = _short_of(strata, np.arange(len(strata.patients)), least)
     if small:
         raise RequestError(
-            f"too few patients of {some(f'{name} ({count})' for name, count in small.items())}: "
-            f"{why}; take fewer folds, larger shares, or leave those patients out of the table"
+            f"too few patients of {some(f'{name!r} ({count})' for name, count in small.items())}: "
+            f"{what} cannot do with fewer than {least}; take fewer folds or larger parts, or leave "
+            "those patients out of the table"
         )
