@@ -263,6 +263,13 @@ def test_a_part_without_patients_of_the_cohort_is_refused(tmp_path: Path) -> Non
         read_splits(path, cohort())
 
 
+def test_a_given_part_that_lacks_a_class_is_noted(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "splits_0.csv", ["train", "s00", "s02"], ["val", "s04", "s06"], ["test", "s08"]
+    )
+    assert read_splits(path, cohort(5)).notes == ("fold 0 has no patient of b in test",)
+
+
 def test_a_file_that_is_no_split_says_what_it_has(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", ["slide", "s00"], ["label", "1"])
     with pytest.raises(RequestError, match=r"--splits: .*it has: slide, label"):

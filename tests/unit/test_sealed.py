@@ -5,10 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pathray.clinical.cohort import ClinicalCohort
 from pathray.errors import RequestError
-from pathray.evaluation.folds import Fold
+from pathray.evaluation.folds import Fold, k_folds
 from pathray.evaluation.labels import Labels
 from pathray.evaluation.predictions import ClassPredictions, RiskPredictions
 from pathray.evaluation.sealed import Level, SealedTest, seal
@@ -37,6 +39,24 @@ def test_what_a_model_is_made_from_holds_no_test_slide() -> None:
     assert test.bags == ("c", "d", "e")
     assert test.patients == ("P2", "P2", "P3")
     assert pickle.loads(pickle.dumps(development)).train.slide_ids == ("a",)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 99))
+def test_no_slide_of_a_tested_patient_is_trained_on(seed: int) -> None:
+    owners = np.random.default_rng(seed).integers(0, 30, 200)
+    cohort = ClinicalCohort(
+        tuple(f"s{number:03}" for number in range(200)),
+        tuple(f"P{owner:02}" for owner in owners),
+        Labels(owners % 2, ("even", "odd")),
+    )
+    for fold in k_folds(cohort.strata(), 4, seed=seed):
+        development, test = seal(cohort, fold)
+        train, validation = development.train, development.validation
+        slides = [*train.slide_ids, *validation.slide_ids, *test.bags]
+        assert sorted(slides) == list(cohort.slide_ids)
+        assert set(train.patient_ids).isdisjoint(validation.patient_ids)
+        assert set(test.patients).isdisjoint(train.patient_ids + validation.patient_ids)
 
 
 def test_predictions_of_all_slides_open_it() -> None:

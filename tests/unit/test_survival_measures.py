@@ -172,7 +172,7 @@ def test_integrated_brier_is_the_mean_over_time() -> None:
 
 @settings(deadline=None)
 @given(cohorts())
-def test_brier_of_a_coin_is_a_quarter_whatever_the_censoring_of_a_large_cohort(
+def test_brier_of_a_coin_is_a_quarter_whatever_the_censoring(
     cohort: Cohort,
 ) -> None:
     follow_up = cohort[0]

@@ -140,7 +140,7 @@ class _Dealer:
 
     def fold(self, name: str, repeat: int, *parts: NDArray[np.intp]) -> Fold:
         for part, rows in zip(PARTS, parts, strict=True):
-            lacking = _short_of(self.strata, rows, 1)
+            lacking = short_of(self.strata, rows)
             if lacking:
                 cure = "fewer folds or no site-preserved folds" if self.grouped else "fewer folds"
                 raise RequestError(
@@ -153,7 +153,7 @@ class _Dealer:
         return tuple(sorted(self.strata.patients[row] for row in rows))
 
 
-def _short_of(strata: Strata, rows: NDArray[np.intp], least: int) -> dict[str, int]:
+def short_of(strata: Strata, rows: NDArray[np.intp], least: int = 1) -> dict[str, int]:
     """The strata with fewer than `least` patients among these, and how many they have."""
     counts = np.bincount(strata.of[rows], minlength=len(strata.names))
     found = dict(zip(strata.names, counts.tolist(), strict=True))
@@ -165,7 +165,7 @@ def _short_of(strata: Strata, rows: NDArray[np.intp], least: int) -> dict[str, i
 
 
 def _refuse_small(strata: Strata, least: int, what: str) -> None:
-    small = _short_of(strata, np.arange(len(strata.patients)), least)
+    small = short_of(strata, np.arange(len(strata.patients)), least)
     if small:
         raise RequestError(
             f"too few patients of {some(f'{name!r} ({count})' for name, count in small.items())}: "

@@ -28,7 +28,7 @@ class ClassPredictions:
 
     def by_patient(self) -> "ClassPredictions":
         """One row a patient: the mean probabilities of the patient's bags."""
-        names, first, means = _patient_means(self.patients, self.probabilities)
+        names, first, means = patient_means(self.patients, self.probabilities)
         return replace(
             self, bags=names, patients=names, labels=self.labels.take(first), probabilities=means
         )
@@ -46,16 +46,16 @@ class RiskPredictions:
 
     def by_patient(self) -> "RiskPredictions":
         """One row a patient: the mean risk of the patient's bags."""
-        names, first, means = _patient_means(self.patients, self.risk)
+        names, first, means = patient_means(self.patients, self.risk)
         return replace(
             self, bags=names, patients=names, follow_up=self.follow_up.take(first), risk=means
         )
 
 
-def _patient_means(
+def patient_means(
     patients: Sequence[str], values: Floats
 ) -> tuple[tuple[str, ...], NDArray[np.intp], Floats]:
-    """Sorted patients, the first row of each, and the mean of each one's rows."""
+    """Sorted patients, the first row of each, and the mean of each one's rows (n, ...)."""
     names, first, row, count = np.unique(
         list(patients), return_index=True, return_inverse=True, return_counts=True
     )

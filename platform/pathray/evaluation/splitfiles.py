@@ -10,7 +10,7 @@ from pathray import storage
 from pathray.clinical.cohort import ClinicalCohort
 from pathray.cohort import read_table
 from pathray.errors import PathrayError, RequestError, some
-from pathray.evaluation.folds import PARTS, Fold, hold_out_validation
+from pathray.evaluation.folds import PARTS, Fold, hold_out_validation, short_of
 from pathray.slides.companions import EXTENSIONS, suffix
 
 _CLAM_FILE = re.compile(r"splits_(\d+)\.csv")
@@ -172,3 +172,9 @@ def _notes(
     homeless = sorted(set(cohort.patient_ids) - placed)
     if homeless:
         yield f"{len(homeless)} patient(s) of the cohort are in no fold: {some(homeless)}"
+    strata = cohort.strata()
+    for name, parts in given.items():
+        for part in PARTS:
+            lacking = short_of(strata, np.flatnonzero(np.isin(strata.patients, list(parts[part]))))
+            if lacking:
+                yield f"fold {name} has no patient of {some(lacking)} in {part}"
