@@ -19,6 +19,7 @@ from jobs.encoding import (
     Embedder,
     EncoderChoice,
     Pool,
+    Vectors,
     choose_encoder,
     choose_pool,
     describe,
@@ -26,14 +27,14 @@ from jobs.encoding import (
 from jobs.items import EmbeddedPiece, ReadPiece, pack, unpack
 from jobs.ledger import Ledger
 from jobs.pipeline import READ_CPUS, open_cohort, reports, spread
-from jobs.reading import HandOver, ReadShards, ReadSlide
+from jobs.reading import HandOver, ReadShards, ReadSlide, SendPixels, Tiles
 from jobs.resume import Found, find_work
 from jobs.shardstore import ShardStore, open_store
 from jobs.stages import SlideJob, failure_of, piece_stage, plan_stage
 from jobs.tracker import Tracker
 from pathray import outputs, storage
 from pathray.cohort import Slide
-from pathray.slides.reader import Pixels
+from pathray.embeddings import to_float16
 from pathray.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -138,13 +139,13 @@ class _Run:
             return spread(found.todo, shards.plan, shards.read)
         assert tiling is not None
         job = SlideJob(tiling, flags.spool(), self.ledger, flags.preview_folder(), flags.reader)
-        work = ReadSlide(out, name, encoder, hand_over)
+        work = ReadSlide(out, name, hand_over)
         plan = partial(plan_stage, job=job, work=work)
         return spread(found.todo, plan, partial(piece_stage, job=job, work=work))
 
     def _hand_over(self) -> HandOver:
         if not self.described.light:
-            return pack
+            return SendPixels()
         return EncodeHere(self.request.choice, self.described, self.pool, self.ledger)
 
     def _encoded(self, pieces: "Dataset") -> "Dataset":
@@ -165,7 +166,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class EncodeHere:
-    """Hands a piece to a light encoder in the reading task itself: no pixel travels.
+    """Gives tiles to a light encoder in the reading task itself: no pixel travels.
 
     The encoder is made anew for each piece, which costs nothing: it has no weights.
     """
@@ -175,9 +176,14 @@ class EncodeHere:
     pool: Pool
     ledger: Ledger
 
-    def __call__(self, read: ReadPiece, pixels: Pixels) -> pa.Table:
+    def gather(self, tiles: Tiles, n: int, side: int) -> tuple[Vectors, list[int], float]:
+        """See `HandOver`; memory holds one batch of pixels."""
         embedder = Embedder(self.choice, self.described, self.pool, self.ledger)
-        return pack(embedder.embed(read, pixels))
+        return embedder.embed_stream(tiles, n, side)
+
+    def send(self, read: ReadPiece, gathered: Vectors, encode_seconds: float) -> pa.Table:
+        """See `HandOver`."""
+        return pack(EmbeddedPiece(read, to_float16(gathered), encode_seconds))
 
 
 def put_stage(block: pa.Table, out: str, ledger: Ledger) -> Iterator[pa.Table]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from jobs.cluster import Capacity
 from jobs.embed import Flags
@@ -19,6 +20,7 @@ from pathray.encoders import Encoder, load_encoder, resolve
 from pathray.errors import PathrayError, RequestError
 from pathray.slides.reader import Pixels
 
+Vectors = NDArray[np.float32]
 GPU_BATCH, CPU_BATCH = 256, 32
 MAX_THREADS = 8
 """Threads of one CPU encoder: beyond these a second encoder does more than more threads."""
@@ -169,6 +171,20 @@ class Embedder:
             return pack(failure_of(self._ledger, read.slide_id, step, error))
         return pack(embedded)
 
+    def embed_stream(
+        self, tiles: Iterator[Pixels | None], n: int, side: int
+    ) -> tuple[Vectors, list[int], float]:
+        """Vectors of the decodable of `n` tiles, which they are, and the seconds they took."""
+        vectors = np.empty((n, self._encoder.dim), np.float32)
+        kept: list[int] = []
+        seconds = 0.0
+        for indices, pixels in _batches(tiles, self._batch_size, side):
+            started = time.perf_counter()
+            vectors[len(kept) : len(kept) + len(indices)] = self._encoder(pixels)
+            kept += indices
+            seconds += time.perf_counter() - started
+        return vectors[: len(kept)], kept, seconds
+
     def embed(self, read: ReadPiece, tiles: Pixels) -> EmbeddedPiece:
         """Vectors of a piece; its batches begin anew, so they do not depend on other pieces."""
         started = time.perf_counter()
@@ -177,3 +193,20 @@ class Embedder:
             batch = slice(start, start + self._batch_size)
             vectors[batch] = self._encoder(tiles[batch])
         return EmbeddedPiece(read, to_float16(vectors), time.perf_counter() - started)
+
+
+def _batches(
+    tiles: Iterator[Pixels | None], size: int, side: int
+) -> Iterator[tuple[list[int], Pixels]]:
+    """The decodable tiles by `size`, with their positions; the pixels' memory is reused."""
+    batch = np.empty((size, side, side, 3), np.uint8)
+    indices: list[int] = []
+    for index, tile in enumerate(tiles):
+        if tile is not None:
+            batch[len(indices)] = tile
+            indices.append(index)
+            if len(indices) == size:
+                yield indices, batch
+                indices = []
+    if indices:
+        yield indices, batch[: len(indices)]

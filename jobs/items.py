@@ -68,6 +68,13 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class PieceRun:
+    """Consecutive pieces of a slide, the work of one task."""
+
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
 class ReadPiece:
     """A piece whose pixels travel beside it, wherever they came from.
 
@@ -120,7 +127,7 @@ class Report:
     error: str | None = None
 
 
-Item = SlideWork | ShardWork | Piece | ReadPiece | EmbeddedPiece | Report
+Item = SlideWork | ShardWork | PieceRun | ReadPiece | EmbeddedPiece | Report
 
 
 def pack(item: Item, pixels: Pixels | None = None) -> pa.Table:

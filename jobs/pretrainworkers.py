@@ -82,7 +82,7 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
 
 def _reason(error: BaseException) -> str:
     failures = getattr(error, "worker_failures", None)
-    return one_line(next(iter(failures.values())) if failures else error, 160)
+    return one_line(next(iter(failures.values())) if failures else error, 90)
 
 
 def _trainer(request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]") -> Any:

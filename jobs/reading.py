@@ -1,10 +1,10 @@
 """Pieces to pixels for the encoders: cut from slides, or decoded from tile shards."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +12,46 @@ import pyarrow as pa
 from jobs.items import Piece, ReadPiece, Report, ShardWork, SlideWork, pack, unpack
 from jobs.ledger import Ledger
 from jobs.stages import guarded
+from jobs.sweep import Sweep
 from pathray import outputs, storage
 from pathray.errors import TileError
 from pathray.metadata import read_metadata, refuse_changed
-from pathray.slides.reader import Pixels, SlideReader
+from pathray.slides.reader import Pixels
 from pathray.tilestore import OF_A_SHARD, decode_image, read_shard, shard_name
-from pathray.tiling import cut_tiles, provenance
+from pathray.tiling import provenance
 
-HandOver = Callable[[ReadPiece, Pixels], pa.Table]
-"""What becomes of a piece once it is read: `pack` sends it to the pool of encoders."""
+Tiles = Iterator[Pixels | None]
+"""Tiles in order, each valid until the next; None where one cannot be decoded."""
+
+
+class HandOver(Protocol):
+    """What becomes of a piece's tiles."""
+
+    def gather(self, tiles: Tiles, n: int, side: int) -> tuple[Any, list[int], float]:
+        """What is kept of `n` tiles, which were decodable, and the seconds of encoding in it."""
+        ...
+
+    def send(self, read: ReadPiece, gathered: Any, encode_seconds: float) -> pa.Table:
+        """The row that goes on."""
+        ...
+
+
+class SendPixels:
+    """Sends the pixels of a piece, in one array, to the pool of encoders."""
+
+    def gather(self, tiles: Tiles, n: int, side: int) -> tuple[Pixels, list[int], float]:
+        """See `HandOver`."""
+        pixels = np.empty((n, side, side, 3), np.uint8)
+        kept: list[int] = []
+        for index, tile in enumerate(tiles):
+            if tile is not None:
+                pixels[len(kept)] = tile
+                kept.append(index)
+        return pixels[: len(kept)], kept, 0.0
+
+    def send(self, read: ReadPiece, gathered: Pixels, encode_seconds: float) -> pa.Table:  # noqa: ARG002
+        """See `HandOver`."""
+        return pack(read, gathered)
 
 
 @dataclass(frozen=True)
@@ -29,15 +60,14 @@ class ReadSlide:
 
     out: str
     encoder_name: str
-    encoder: dict[str, Any]
     hand_over: HandOver
 
-    def __call__(self, piece: Piece, reader: SlideReader) -> pa.Table:
+    def __call__(self, piece: Piece, sweep: Sweep) -> pa.Table:
         if piece.existing:
             return pack(staged_report(self.out, piece.slide.slide_id, piece.index, piece.count))
-        started, before = time.perf_counter(), reader.bytes_read
-        plan = piece.plan
-        pixels, kept = _gather(cut_tiles(reader, plan), len(plan.x), plan.sampling.tile_size)
+        started = time.perf_counter()
+        plan, side = piece.plan, piece.plan.sampling.tile_size
+        gathered, kept, encoding = self.hand_over.gather(sweep.tiles(piece), len(plan.x), side)
         read = ReadPiece(
             slide_id=piece.slide.slide_id,
             index=piece.index,
@@ -45,14 +75,14 @@ class ReadSlide:
             x=plan.x[kept],
             y=plan.y[kept],
             tissue=plan.tissue[kept],
-            tile_size=plan.sampling.tile_size,
+            tile_size=side,
             lost=len(plan.x) - len(kept),
-            identity=piece.identity | self.encoder,
+            identity=piece.identity,
             provenance=provenance(piece.slide, piece.source, plan) | {"encoder": self.encoder_name},
-            seconds=time.perf_counter() - started,
-            bytes_read=reader.bytes_read - before,
+            seconds=time.perf_counter() - started - encoding,
+            bytes_read=sweep.new_bytes(),
         )
-        return self.hand_over(read, pixels)
+        return self.hand_over.send(read, gathered, encoding)
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,8 @@ class ReadShards:
         refuse_changed(item.uri, item.identity, shard.metadata)
         made = {k: v for k, v in shard.metadata.provenance.items() if k not in OF_A_SHARD}
         side = item.identity["tile_size"]
-        pixels, kept = _gather(map(_decoded, shard.images), len(shard.images), side)
+        tiles, n = map(_decoded, shard.images), len(shard.images)
+        gathered, kept, encoding = self.hand_over.gather(tiles, n, side)
         lost_before: int = shard.metadata.provenance["tiles_lost"]
         read = ReadPiece(
             slide_id=slide_id,
@@ -114,13 +145,13 @@ class ReadShards:
             y=shard.y[kept],
             tissue=shard.tissue[kept],
             tile_size=side,
-            lost=lost_before + len(shard.images) - len(kept),
+            lost=lost_before + n - len(kept),
             identity=item.identity | self.encoder,
             provenance=made | {"encoder": self.encoder_name},
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started - encoding,
             bytes_read=sum(map(len, shard.images)),
         )
-        yield self.hand_over(read, pixels)
+        yield self.hand_over.send(read, gathered, encoding)
 
 
 def staged_report(out: str, slide_id: str, index: int, count: int) -> Report:
@@ -142,14 +173,3 @@ def _decoded(image: bytes) -> Pixels | None:
         return decode_image(image)
     except TileError:
         return None
-
-
-def _gather(tiles: Iterator[Pixels | None], n: int, side: int) -> tuple[Pixels, list[int]]:
-    """The decodable of `n` tiles in one array, and which they are."""
-    pixels = np.empty((n, side, side, 3), np.uint8)
-    kept: list[int] = []
-    for index, tile in enumerate(tiles):
-        if tile is not None:
-            pixels[len(kept)] = tile
-            kept.append(index)
-    return pixels[: len(kept)], kept

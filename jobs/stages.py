@@ -1,15 +1,17 @@
 """The stages that `tile` and `embed` share: planning a slide, guarding a piece."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import pyarrow as pa
 
-from jobs.items import Piece, Report, SlideWork, pack, unpack
+from jobs.items import Piece, PieceRun, Report, SlideWork, pack, unpack
 from jobs.ledger import Ledger
+from jobs.sweep import Sweep, runs_of
 from pathray import storage
 from pathray.cohort import Slide
 from pathray.errors import PathrayError, SlideError, one_line
@@ -19,13 +21,13 @@ from pathray.slides.reader import SlideReader
 from pathray.slides.spool import Spool
 from pathray.slides.tissue_mask import TissueMask
 from pathray.storage import Source
-from pathray.tiling import Plan, Tiling, plan_tiles, slide_identity
+from pathray.tiling import Plan, Tiling, plan_tiles
 
 
 class PieceWork(Protocol):
     """What is done with a piece where its slide is read."""
 
-    def __call__(self, piece: Piece, reader: SlideReader) -> pa.Table: ...
+    def __call__(self, piece: Piece, sweep: Sweep) -> pa.Table: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class SlideJob:
 
 
 def plan_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
-    """Slides to pieces, one row each.
+    """Slides to runs of pieces, one row each.
 
     The pieces of a spooled slide are worked on right here, on the node that holds its copy;
     all others go out to the cluster.
@@ -63,7 +65,7 @@ def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]
             Piece(
                 slide,
                 item.source,
-                slide_identity(slide, item.source, job.tiling),
+                item.identity,
                 plan.part(start, stop),
                 index,
                 len(ranges),
@@ -85,34 +87,44 @@ def _plan(item: SlideWork, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]
             )
         )
         job.ledger.end(slide.slide_id, "planning")
-        for piece in pieces:
-            if spooled:
-                yield from guarded_piece(piece, job, lambda piece: work(piece, reader))
-            else:
-                yield pack(piece)
+        if spooled:
+            yield from _sweep(pieces, lambda: Sweep(reader, pieces, reader.bytes_read), job, work)
+        else:
+            yield from map(pack, runs_of(pieces))
 
 
 def piece_stage(block: pa.Table, job: SlideJob, work: PieceWork) -> Iterator[pa.Table]:
-    """Pieces to what `work` makes of them; opens the slide once a piece."""
-
-    def open_and_work(piece: Piece) -> pa.Table:
-        with open_slide(piece.slide.uri, job.spool, job.backend) as reader:
-            _check_unchanged(piece.slide, piece.source)
-            return work(piece, reader)
-
+    """Runs of pieces to what `work` makes of each piece; opens the slide once a run."""
     for row, (item, _) in enumerate(unpack(block)):
-        if isinstance(item, Piece):
-            yield from guarded_piece(item, job, open_and_work)
+        if isinstance(item, PieceRun):
+            with ExitStack() as held:
+                yield from _sweep(item.pieces, partial(_opened, item.pieces, job, held), job, work)
         else:
             yield block.slice(row, 1)
 
 
-def guarded_piece(
-    piece: Piece, job: SlideJob, work: Callable[[Piece], pa.Table]
+def _opened(pieces: Sequence[Piece], job: SlideJob, held: ExitStack) -> Sweep:
+    slide = pieces[0].slide
+    reader = held.enter_context(open_slide(slide.uri, job.spool, job.backend))
+    _check_unchanged(slide, pieces[0].source)
+    return Sweep(reader, pieces)
+
+
+def _sweep(
+    pieces: Sequence[Piece], opened: Callable[[], Sweep], job: SlideJob, work: PieceWork
 ) -> Iterator[pa.Table]:
-    """Work on a piece, so that whatever goes wrong is the slide's failure and no more."""
-    step = f"piece {piece.index}"
-    yield from guarded(job.ledger, piece.slide, step, lambda: iter([work(piece)]))
+    """Pieces in turn, so that whatever goes wrong is the slide's failure and no more.
+
+    The slide is opened as part of the first piece, and so under its guard.
+    """
+    once = cache(opened)
+    for piece in pieces:
+        step = f"piece {piece.index}"
+        yield from guarded(job.ledger, piece.slide, step, partial(_work_on, piece, once, work))
+
+
+def _work_on(piece: Piece, opened: Callable[[], Sweep], work: PieceWork) -> Iterator[pa.Table]:
+    yield work(piece, opened())
 
 
 def guarded(

@@ -7,7 +7,6 @@ cut, compressed and put as one shard by the task that reads it.
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +18,14 @@ from jobs.ledger import Ledger
 from jobs.pipeline import open_cohort, reports, spread
 from jobs.resume import find_work
 from jobs.stages import SlideJob, piece_stage, plan_stage
+from jobs.sweep import Sweep
 from jobs.tile import Flags
 from jobs.tileshards import TileShards
 from jobs.tracker import Tracker
 from pathray import outputs, storage
 from pathray.metadata import Metadata, read_metadata, refuse_changed
-from pathray.slides.reader import SlideReader
 from pathray.tilestore import JPEG, PNG, Shard, encode_image, serialise, shard_name
-from pathray.tiling import cut_tiles, provenance
+from pathray.tiling import provenance
 
 
 def tile(flags: Flags) -> int:
@@ -61,28 +60,24 @@ class WriteShard:
     out: str
     codec: str
 
-    def __call__(self, piece: Piece, reader: SlideReader) -> pa.Table:
-        started, before = time.perf_counter(), reader.bytes_read
+    def __call__(self, piece: Piece, sweep: Sweep) -> pa.Table:
+        started = time.perf_counter()
         uri = storage.join(self.out, shard_name(piece.slide.slide_id, piece.index))
-        identity = piece.identity | {"image_codec": self.codec}
         if piece.existing:
             theirs = read_metadata(uri)
-            refuse_changed(uri, identity, theirs)
+            refuse_changed(uri, piece.identity, theirs)
             return pack(_report(piece, theirs.provenance["tiles_lost"], 0.0, 0, resumed=True))
         images = [
-            None if tile is None else encode_image(tile, self.codec)
-            for tile in cut_tiles(reader, piece.plan)
+            None if tile is None else encode_image(tile, self.codec) for tile in sweep.tiles(piece)
         ]
         kept = np.array([i for i, image in enumerate(images) if image is not None], np.int64)
         lost = len(images) - len(kept)
-        outputs.put_object(uri, serialise(_shard(piece, identity, images, kept)))
+        outputs.put_object(uri, serialise(_shard(piece, images, kept)))
         seconds = time.perf_counter() - started
-        return pack(_report(piece, lost, seconds, reader.bytes_read - before))
+        return pack(_report(piece, lost, seconds, sweep.new_bytes()))
 
 
-def _shard(
-    piece: Piece, identity: dict[str, Any], images: list[bytes | None], kept: NDArray[np.int64]
-) -> Shard:
+def _shard(piece: Piece, images: list[bytes | None], kept: NDArray[np.int64]) -> Shard:
     plan, slide = piece.plan, piece.slide
     made = provenance(slide, piece.source, plan) | {
         "piece": piece.index,
@@ -97,7 +92,7 @@ def _shard(
         y=plan.y[kept],
         tissue=plan.tissue[kept],
         images=[image for image in images if image is not None],
-        metadata=Metadata(identity, made),
+        metadata=Metadata(piece.identity, made),
     )
 
 

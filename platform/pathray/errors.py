@@ -1,5 +1,7 @@
 """The errors a user meets. Each names the thing that is wrong and the cure."""
 
+from collections.abc import Iterable
+
 
 class PathrayError(Exception):
     """Base of the errors that are told to the user as one line, without a traceback."""
@@ -23,3 +25,10 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     if not isinstance(error, PathrayError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def some(names: Iterable[str], shown: int = 5) -> str:
+    """The first names, comma-separated, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more

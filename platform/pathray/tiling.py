@@ -1,6 +1,6 @@
 """From an open slide to its tiles: the settings, the plan, the cutting."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -82,6 +82,14 @@ class Plan:
         """The plan of some of the tiles."""
         part = slice(start, stop)
         return replace(self, x=self.x[part], y=self.y[part], tissue=self.tissue[part])
+
+    @staticmethod
+    def join(plans: "Sequence[Plan]") -> "Plan":
+        """Parts of one plan, in order, as one."""
+        x, y, tissue = (
+            np.concatenate([getattr(plan, name) for plan in plans]) for name in ("x", "y", "tissue")
+        )
+        return replace(plans[0], x=x, y=y, tissue=tissue)
 
 
 def slide_identity(slide: Slide, source: Source, tiling: Tiling) -> dict[str, Any]:

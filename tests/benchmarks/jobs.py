@@ -27,10 +27,16 @@ def section(options: Options) -> list[Table]:
     start = time.perf_counter()
     loop = worker("loop", options.slide, listed, cores)
     bare = Run(time.perf_counter() - start, loop["tiles"], {})
+    start = time.perf_counter()
+    alone = worker("loop", options.slide, listed, 1)
+    single = Run(time.perf_counter() - start, alone["tiles"], {})
     # A first run, not counted, has the packages in the page cache as the loop's are.
     warm = ("--slides", _cohort(options, 1), "--out", options.scratch / "warm")
     pathray("tile", *EVERY_TILE, "--tiles-per-slide", 1, *warm)
-    rows = [_row(f"`read_region` loop, {cores} processes", bare, 1, bare)]
+    rows = [
+        _row("`read_region` loop, 1 process", single, 1, bare),
+        _row(f"`read_region` loop, {cores} processes", bare, 1, bare),
+    ]
     meaning = [
         "Everything is included: Python, Ray's start, planning, results on disk (the loop "
         "writes nothing). The marginal rate is that of the added slides alone: what a long "

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.benchmarks import tiles
 from tests.benchmarks.document import Table, at_least, cannot, number
@@ -18,9 +19,17 @@ OURS = {
 
 
 def section(options: Options) -> list[Table]:
-    """One table."""
-    plan = tiles.plan_of(options.slide, tiles.tissue_tiling())
-    origins = tiles.corners(plan, options.tiles)
+    """Two tables: scattered tissue, and a full stretch of the slide."""
+    tissue = tiles.corners(tiles.plan_of(options.slide, tiles.tissue_tiling()), options.tiles)
+    every = tiles.corners(tiles.plan_of(options.slide, tiles.every_tile()))
+    middle = slice((len(every) - len(tissue)) // 2, (len(every) + len(tissue)) // 2)
+    return [
+        _compare(options, tissue, "Reading scattered tissue, one core", "tissue tiles"),
+        _compare(options, every[middle], "Reading without gaps, one core", "neighbouring tiles"),
+    ]
+
+
+def _compare(options: Options, origins: NDArray[np.int64], title: str, what: str) -> Table:
     listed = options.scratch / "tiles.npy"
     np.save(listed, origins)
     rest = (options.slide, listed, options.rounds)
@@ -33,10 +42,10 @@ def section(options: Options) -> list[Table]:
             found[f"{tool.name} {done['version']}"] = done
         except CannotRunError as error:
             found[tool.name] = error
-    return [_table(found, len(origins))]
+    return _table(found, title, f"{len(origins):,} {what}")
 
 
-def _table(found: dict[str, Any], count: int) -> Table:
+def _table(found: dict[str, Any], title: str, which: str) -> Table:
     base, ours, decoder = (_rate(found[name]) for name in OURS)
     rows = [
         cannot(name, done, 4)
@@ -45,8 +54,8 @@ def _table(found: dict[str, Any], count: int) -> Table:
         for name, done in found.items()
     ]
     return Table(
-        "Reading, one core",
-        f"The same {count:,} tissue tiles of {tiles.SIDE} px at level 0 into RGB arrays, the file "
+        title,
+        f"The same {which} of {tiles.SIDE} px at level 0 into RGB arrays, the file "
         "in the page cache, best round. The last decodes the source tiles under them and no more.",
         ("", "tiles/s", "of `read_region`", "of Pathray"),
         rows,

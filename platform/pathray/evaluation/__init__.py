@@ -1,1 +1,1 @@
-"""Measuring what was learned: probes of frozen features."""
+"""Evaluation: who is trained on and who is tested, and what the tests say with intervals."""

@@ -88,13 +88,10 @@ class TiffReader:
         """Windows of the shape of `out` at `origins`, each drawn into `out` or a view."""
         page = self._index.pyramid.levels[level]
         grid = Grid(page.width, page.height, page.tile_width, page.tile_height, page.across)
-        plan = plan_windows(grid, origins, out.shape[1], out.shape[0])
-        loads = np.array([s.tile for steps in plan for s in steps if s.load], np.int64)
+        course = plan_windows(grid, origins, out.shape[1], out.shape[0])
         table, decode = self._index.tables[level], self._index.decoders[level]
-        stream = TileStream(self._source, page, table, decode, loads)
+        stream = TileStream(self._source, page, table, decode, course.loads)
         try:
-            window = MovingWindow(grid, stream, out, self.info.background)
-            for (x, y), steps in zip(origins.tolist(), plan, strict=True):
-                yield window.draw(x, y, steps)
+            yield from MovingWindow(grid, course, stream, out, self.info.background)
         finally:
             stream.close()

@@ -1,0 +1,1 @@
+"""Survival: losses to train with, measures to judge by, curves to show."""
