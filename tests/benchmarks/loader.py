@@ -36,9 +36,9 @@ def _reading(options: Options, folder: object) -> Table:
     ]
     return Table(
         "Batches of tiles for pretraining, one core",
-        f"Shuffled batches of 256 of {options.tiles:,} JPEG tiles of 224 px as `pathray tile` "
-        "stores them, eight slides, the files in the page cache, best round.",
-        ("", "tiles/s", "of the decoder"),
+        f"Shuffled batches of 256 of {options.tiles:,} JPEG tissue tiles of 224 px as `pathray "
+        "tile` stores them, the files in the page cache; by CPU seconds, best round.",
+        ("", "tiles per core second", "of the decoder"),
         rows,
         [
             "What one core can hand to training. Planning, reading and hand-over are the "
@@ -59,8 +59,8 @@ def _augmenting(options: Options, folder: object) -> Table:
     return Table(
         "Augmentation and masks, one core",
         "Batches of 64 tiles of 224 px in memory to views of 224 px, the same antialiased bicubic "
-        "crops and the same changes of colour; masks of 75 of 14 x 14 patches.",
-        ("", "tiles/s", "of the loop"),
+        "crops and the same changes of colour; masks of 75 of 14 x 14 patches. By CPU seconds.",
+        ("", "tiles per core second", "of the loop"),
         rows,
         [
             "Made for a GPU, where the crops are two matrix products and a loop over images "

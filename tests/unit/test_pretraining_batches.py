@@ -170,6 +170,7 @@ def test_compressed_images_that_are_held_are_bounded(
             images = [f.result() for f in list(batches._images.values())]
             held.append(sum(len(data) for rows in images for data in list(rows.values())))
             assert batches.held_bytes <= plan.window_bytes + 4000 + largest
+            assert len(batches._images) <= 3 * len(groups) / plan.windows + 3
     assert max(held) <= plan.window_bytes + 4000 + largest
     assert np.mean(held) > plan.window_bytes / 2
     assert abs(batches.held_bytes) < 1

@@ -37,7 +37,7 @@ class Augmentation:
         few = CACHED_TILES if tiles.device.type == "cpu" else max(1, len(tiles))
         # Autocast would leave the pixels eight bits of precision.
         with torch.no_grad(), torch.autocast(tiles.device.type, enabled=False):
-            parts = zip(tiles.split(few), index.split(few), strict=True)
+            parts = zip(torch.split(tiles, few), torch.split(index, few), strict=True)
             return torch.cat([self._views(part, seed, step, of) for part, of in parts])
 
     def _views(

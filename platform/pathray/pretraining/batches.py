@@ -36,8 +36,8 @@ class TileBatch:
     """A micro-batch of batch `step`.
 
     `tiles` (b, H, W, 3) uint8 RGB; `index` (b,) int64, the tiles' places in the effective
-    batch (what their randomness depends on); `last` ends the step; `waited` seconds were
-    spent waiting for it; `lost` are tiles that could not be decoded and were replaced by
+    batch (what their randomness depends on); `last` ends the step; `waited` are the
+    seconds that `next()` took; `lost` are tiles that could not be decoded and were replaced by
     the next sound one of their row group.
     """
 
@@ -98,11 +98,11 @@ class Batches:
         return self
 
     def __next__(self) -> TileBatch:
+        started = time.perf_counter()
         try:
             self._run_ahead()
             if not self._ready:
                 raise StopIteration
-            started = time.perf_counter()
             pending = self._ready.popleft()
             lost = [name for part in pending.parts for name in part.result()]
         except BaseException:
@@ -143,7 +143,8 @@ class Batches:
         step = first
         while stop is None or step < stop:
             mine = self._plan.batch(step, rank, world)
-            self._forget_before(int(mine.window.min(initial=0)))
+            if len(mine):
+                self._forget_before(int(mine.window.min()))
             for start in range(0, len(mine), self._micro):
                 until = start + self._micro
                 yield step, mine.taken(slice(start, until)), until >= len(mine)
