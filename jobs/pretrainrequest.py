@@ -88,7 +88,6 @@ def _training(flags: Flags, groups: RowGroups, earlier: dict[str, Any] | None) -
     warmup = round(steps * share) if flags.warmup is None else flags.warmup
     if warmup > steps:
         raise RequestError(f"--warmup {warmup} is longer than the run of {steps} steps")
-    rate = flags.lr or recipe.rate * batch / recipe.batch
     mean, std = _normalisation(flags, groups, earlier)
     return Training(
         tiles=storage.absolute(flags.tiles),
@@ -103,8 +102,8 @@ def _training(flags: Flags, groups: RowGroups, earlier: dict[str, Any] | None) -
         batch_size=batch,
         steps=steps,
         warmup=warmup,
-        rate=rate,
-        final_rate=min(recipe.final_rate, rate),
+        lr=flags.lr or recipe.lr * batch / recipe.batch,
+        final_lr=recipe.final_lr,
         betas=recipe.betas,
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,

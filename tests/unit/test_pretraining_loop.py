@@ -170,7 +170,7 @@ def test_bf16_learns_too(tiles: Path, tmp_path: Path):
 def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_checkpoint(
     tiles: Path, tmp_path: Path
 ):
-    asked = training(tiles, rate=1e30, warmup=4)
+    asked = training(tiles, lr=1e30, warmup=4)
     with pytest.raises(NotFiniteError, match=r"of step \d is not finite; .*--lr or --precision"):
         run(asked, practice(tmp_path))
     found = Checkpoints(str(tmp_path / "checkpoints")).newest(print)
