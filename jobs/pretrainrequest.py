@@ -6,13 +6,17 @@ from typing import Any
 from jobs.pretrain import Flags, rgb
 from pathray import outputs, storage
 from pathray.errors import RequestError
+from pathray.encoders.directory import is_encoder_directory
 from pathray.evaluation.labelled import find_labelled
 from pathray.evaluation.probe import grouped_folds
 from pathray.metadata import read_metadata
+from pathray.pretraining.checkpoints import Checkpoints
 from pathray.pretraining.normalisation import sampled_normalisation
 from pathray.pretraining.recipe import recipes
 from pathray.pretraining.rowgroups import RowGroups, find_row_groups
 from pathray.pretraining.run import (
+    CHECKPOINTS,
+    ENCODER,
     Practice,
     TeacherChoice,
     Training,
@@ -70,6 +74,15 @@ def claim(draft: Request, flags: Flags, on_gpu: bool) -> Request:
     outputs.put_settings(practice.out, training.identity(draft.guide))
     put_row_groups(practice.out, draft.groups)
     return replace(draft, training=training, practice=practice)
+
+
+def is_finished(request: Request) -> bool:
+    """Whether an earlier run came to the end, its encoder included."""
+    out = request.practice.out
+    steps = Checkpoints(storage.join(out, CHECKPOINTS)).steps()
+    return steps[-1:] == [request.training.steps] and is_encoder_directory(
+        storage.join(out, ENCODER)
+    )
 
 
 def _row_groups(flags: Flags, out: str) -> RowGroups:

@@ -5,9 +5,10 @@ import torch
 from jobs.cluster import Capacity, connected
 from jobs.pretrain import Flags, indivisible
 from jobs.pretrainfollow import Follower
-from jobs.pretrainrequest import claim, settle
+from jobs.pretrainrequest import claim, is_finished, settle
 from jobs.pretrainworkers import Fleet, train_on_ray
 from pathray.errors import RequestError
+from pathray.pretraining.events import Finished, Started
 from pathray.pretraining.loop import train
 from pathray.pretraining.parallel import World
 
@@ -20,6 +21,10 @@ def pretrain(flags: Flags) -> int:
         request = claim(draft, flags, on_gpu=device.type == "cuda")
         with Follower(request, flags.experiment) as follower:
             train(request.training, request.practice, World(device=device), follower.take)
+    elif is_finished(draft):
+        with Follower(claim(draft, flags, on_gpu=False), flags.experiment) as follower:
+            follower.take(Started(draft.training.steps))
+            follower.take(Finished())
     else:
         # Ray Train starts processes of its own; none of the waiting ones.
         with connected(imports=()) as capacity:
