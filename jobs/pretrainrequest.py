@@ -5,8 +5,8 @@ from typing import Any
 
 from jobs.pretrain import Flags, rgb
 from pathray import outputs, storage
-from pathray.errors import RequestError
 from pathray.encoders.directory import is_encoder_directory
+from pathray.errors import RequestError
 from pathray.evaluation.labelled import find_labelled
 from pathray.evaluation.probe import grouped_folds
 from pathray.metadata import read_metadata

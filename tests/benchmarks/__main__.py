@@ -5,7 +5,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, loader, quantiser, reading, s3, segmentation, vit
+from tests.benchmarks import (
+    encoder,
+    jobs,
+    loader,
+    pretrain,
+    quantiser,
+    reading,
+    s3,
+    segmentation,
+    vit,
+)
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -20,6 +30,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "encoder": encoder.section,
     "quantiser": quantiser.section,
     "loader": loader.section,
+    "pretrain": pretrain.section,
 }
 
 
