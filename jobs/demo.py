@@ -72,7 +72,7 @@ def _pretrain(tiles: Path, folder: Path, seed: int) -> int:
     from jobs.flags import validate
 
     small = {"tiles": str(tiles), "size": "tiny", "input_size": 64, "num_workers": 0, "seed": seed}
-    brief = {"batch_size": 16, "steps": 40, "lr": 5e-4}
+    brief = {"batch_size": 16, "steps": 24, "lr": 5e-4}
     teacher = {"objective": "vqkd", "teacher": "timm/test_vit", "random_init": True}
     tokenizer = {"out": str(folder / "tokenizer"), **teacher, "codebook_size": 64}
     encoder = {"out": str(folder / "run"), "tokenizer": str(folder / "tokenizer" / "encoder")}
