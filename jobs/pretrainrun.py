@@ -1,5 +1,7 @@
 """What `pathray pretrain` runs: settle, place, train, summarise."""
 
+import os
+
 import torch
 
 from jobs.cluster import Capacity, connected
@@ -48,6 +50,10 @@ def _fleet(flags: Flags, capacity: Capacity, batch: int) -> Fleet:
         raise RequestError("--device cuda: the cluster has no GPU")
     gpu = flags.device != "cpu" and capacity.gpus >= 1
     workers = flags.num_workers or (int(capacity.gpus) if gpu else 1)
+    places = capacity.gpus if gpu else capacity.cpus
+    if workers > places and "RAY_ADDRESS" not in os.environ:  # a cluster may grow
+        what = "GPUs" if gpu else "CPUs"
+        raise RequestError(f"--num-workers {workers}: this machine has {places:g} {what}")
     if batch % workers:
         raise RequestError(indivisible(batch, workers))
     return Fleet(workers, gpu)

@@ -10,6 +10,7 @@ from jobs.cli import main
 from jobs.pretrain import Flags
 from jobs.pretrainfollow import Snapshot
 from jobs.pretrainrequest import settle
+from jobs.pretrainworkers import Fleet
 
 TEACHER = ("--objective", "vqkd", "--teacher", "timm/test_vit", "--random-init")
 SMALL = ("--size", "tiny", "--input-size", "32", "--batch-size", "8")
@@ -141,3 +142,21 @@ def test_a_batch_without_its_numbers_is_refused_for_every_number_of_workers():
 )
 def test_the_state_of_a_run_is_one_line(snapshot: Snapshot, line: str):
     assert snapshot.line("pretrain") == line
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpu", "nodes", "cpus"),
+    [
+        (1, False, [{"CPU": 8}], 8),
+        (3, False, [{"CPU": 8}], 2),
+        (3, False, [{"CPU": 16}, {"CPU": 16}], 8),  # ten each would leave no place for the third
+        (8, True, [{"CPU": 64, "GPU": 4}, {"CPU": 32, "GPU": 4}], 8),
+        (8, True, [{"CPU": 64, "GPU": 8}, {"CPU": 64}], 8),
+        (4, False, [{"CPU": 2}], 1),
+        (1, False, [], 1),
+    ],
+)
+def test_processes_share_the_cpus_of_their_nodes(
+    workers: int, gpu: bool, nodes: list[dict[str, float]], cpus: int
+):
+    assert Fleet(workers, gpu).cpus_each(nodes) == cpus
