@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, reading, s3, segmentation, vit
+from tests.benchmarks import encoder, jobs, mil, reading, s3, segmentation, vit
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "jobs": jobs.section,
     "vit": vit.section,
     "encoder": encoder.section,
+    "mil": mil.section,
 }
 
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
                 copies=parsed.copies,
                 vit_tiles=parsed.vit_tiles,
                 latency_ms=parsed.latency_ms,
+                bags=parsed.bags,
             )
             try:
                 texts = [table.markdown() for table in SECTIONS[name](options)]

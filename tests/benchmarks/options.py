@@ -22,6 +22,7 @@ class Options:
     copies: int
     vit_tiles: int
     latency_ms: float
+    bags: int
 
 
 def parser(sections: list[str]) -> argparse.ArgumentParser:
@@ -37,4 +38,5 @@ def parser(sections: list[str]) -> argparse.ArgumentParser:
     add("--copies", type=int, default=4, help="slides of the larger cohort in `jobs`")
     add("--vit-tiles", type=int, default=1000, help="tiles that the ViT-B embeds in `vit`")
     add("--latency-ms", type=float, default=30.0, help="added to a round trip in `s3`")
+    add("--bags", type=int, default=500, help="bags that are trained on in `mil`")
     return parsed

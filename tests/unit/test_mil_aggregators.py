@@ -1,6 +1,7 @@
 """Aggregators: one packed forward is the bags' own forwards, and they learn."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -120,6 +121,13 @@ def test_bfloat16_features_give_nearly_the_same_and_half_ones_are_widened(name: 
     rough = model(features.bfloat16(), offsets)
     assert rough.logits.dtype == rough.attention.dtype == torch.float32
     torch.testing.assert_close(rough.logits, exact.logits, atol=0.05, rtol=0.05)
+    labels = torch.tensor([0, 1, 2])
+    losses = [
+        model.loss(found, partial(cross_entropy, target=labels), labels) for found in (rough, exact)
+    ]
+    torch.testing.assert_close(*losses, atol=0.05, rtol=0.05)
+    losses[0].backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 @pytest.mark.parametrize("total", [5, 23])
