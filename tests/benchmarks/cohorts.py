@@ -12,7 +12,7 @@ from pathray.mil.packing import VECTORS
 from pathray.mil.store import BagStore
 
 DIM = 768
-SIGNAL_SHARE, SIGNAL_FEATURES, SIGNAL = 0.05, 16, 0.6
+SIGNAL_SHARE, SIGNAL_FEATURES, SIGNAL = 0.05, 16, 1.5
 """In bags of class 1 this share of tiles is shifted in these first features by this much."""
 
 

@@ -3,7 +3,6 @@
 `train(run)` of a worker called as `worker FOLDER PRECISION EPOCHS SEED`.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from pathray.mil.bags import Bags
 from tests.benchmarks.cohorts import drawn
-from tests.benchmarks.workers.timing import tell
+from tests.benchmarks.workers.timing import peak_memory, tell
 
 RATE, DECAY, DROPOUT, K, BAG_WEIGHT = 1e-4, 1e-5, 0.25, 8, 0.7
 """CLAM's."""
@@ -50,7 +49,7 @@ def train(build: Callable[[Bags, torch.dtype], Way]) -> None:
     for _ in range(int(epochs)):
         way.epoch(rng.permutation(training).tolist())
     seconds = (time.perf_counter() - started) / int(epochs)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     way.model.eval()
     with torch.inference_mode():
         losses = [

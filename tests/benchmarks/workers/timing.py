@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def best(call: Callable[[], object], rounds: int) -> float:
@@ -13,6 +14,13 @@ def best(call: Callable[[], object], rounds: int) -> float:
         call()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def peak_memory() -> int:
+    """Most bytes this process had in memory; not by getrusage, which counts its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 
 def tell(**values: object) -> None:
