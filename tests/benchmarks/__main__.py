@@ -9,6 +9,7 @@ from tests.benchmarks import (
     encoder,
     jobs,
     loader,
+    mil,
     pretrain,
     quantiser,
     reading,
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "quantiser": quantiser.section,
     "loader": loader.section,
     "pretrain": pretrain.section,
+    "mil": mil.section,
 }
 
 
@@ -58,6 +60,7 @@ def main(arguments: list[str]) -> int:
                 vit_tiles=parsed.vit_tiles,
                 tokens=parsed.tokens,
                 latency_ms=parsed.latency_ms,
+                bags=parsed.bags,
             )
             try:
                 texts = [table.markdown() for table in SECTIONS[name](options)]

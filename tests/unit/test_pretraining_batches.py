@@ -10,6 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from counted_store import CountedFileSystem
+from written_shards import (
+    SIDE,
+    numbered_tile,
+    numbers_of,
+    write_shard,
+    write_slides,
+)
 
 from pathray.errors import RequestError, SlideError
 from pathray.pretraining import batches as room
@@ -17,14 +25,6 @@ from pathray.pretraining.batches import Batches, TileBatch
 from pathray.pretraining.plan import Plan
 from pathray.pretraining.rowgroups import RowGroups, find_row_groups
 from pathray.tilestore import PNG, encode_image
-from tests.unit.counted_store import CountedFileSystem
-from tests.unit.written_shards import (
-    SIDE,
-    numbered_tile,
-    numbers_of,
-    write_shard,
-    write_slides,
-)
 
 SLIDES = [13, 40, 1, 27, 9, 60, 22]
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written_shards import numbered_tile, write_shard, write_slides
 
 from pathray.errors import RequestError
 from pathray.pretraining.normalisation import sampled_normalisation
 from pathray.pretraining.rowgroups import find_row_groups
 from pathray.tilestore import PNG, encode_image
-from tests.unit.written_shards import numbered_tile, write_shard, write_slides
 
 
 def test_a_sample_of_everything_is_numpys_mean_and_deviation(tmp_path: Path) -> None:
