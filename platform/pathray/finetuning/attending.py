@@ -48,9 +48,7 @@ def slide_attention(
             )
 
 
-def _tiles(
-    places: NDArray[np.int32], attention: NDArray[np.float32]
-) -> tuple[AttendedTile, ...]:
+def _tiles(places: NDArray[np.int32], attention: NDArray[np.float32]) -> tuple[AttendedTile, ...]:
     """The tiles of both ends, the most attended first."""
     order = np.argsort(-attention, kind="stable")
     if len(order) > 2 * SHOWN:

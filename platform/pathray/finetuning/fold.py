@@ -5,7 +5,6 @@ truth is put beside it by whoever holds the sealed test.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,9 +73,7 @@ def run_fold(
     started = time.perf_counter()
     device = device or torch.device("cpu")
     fold = _Fold(store, development, tested, recipe)
-    fitted = fit(
-        fold.bags, fold.train, fold.validation, fold.task, recipe, seed, device, told
-    )
+    fitted = fit(fold.bags, fold.train, fold.validation, fold.task, recipe, seed, device, told)
     answers = fold.answer(fitted.model, device)
     head = Head(
         settings=fitted.model.settings,
@@ -107,8 +104,8 @@ def run_fold(
 @dataclass(frozen=True)
 class _Answers:
     validation: ClassRows | SurvivalRows
-    predictions: Mapping[str, tuple[float, ...]]
-    curves: Mapping[str, tuple[float, ...]]
+    predictions: dict[str, tuple[float, ...]]
+    curves: dict[str, tuple[float, ...]]
     basis: SurvivalBasis | None
     attention: tuple[SlideAttention, ...]
     task: dict[str, object]
@@ -158,7 +155,8 @@ class _Fold:
     def _test(
         self, model: Aggregator, packer: Packer
     ) -> tuple[torch.Tensor, tuple[SlideAttention, ...]]:
-        logits, attention = [], []
+        logits: list[torch.Tensor] = []
+        attention: list[SlideAttention] = []
         for packed, found in run_over(model, packer, places(self.bags, self.test_ids)):
             logits.append(found.logits.cpu())
             shares = attention_of(model, found, isinstance(self.task, ClassTask))
@@ -174,7 +172,7 @@ def _probabilities(logits: torch.Tensor) -> Floats:
     return logits.double().softmax(dim=1).numpy()
 
 
-def _rows(values: Floats) -> list[tuple[float, ...]]:
+def _rows(values: NDArray[np.floating]) -> list[tuple[float, ...]]:
     return [tuple(row) for row in values.tolist()]
 
 
@@ -198,7 +196,7 @@ class _Curve:
     @classmethod
     def of(cls, task: Task, train: Part, logits: torch.Tensor) -> "_Curve":
         assert isinstance(train.target, FollowUp)
-        patients, first, risks = patient_means(train.patients, _risk(task, logits))
+        _, first, risks = patient_means(train.patients, _risk(task, logits))
         follow_up = train.target.take(first)
         basis = SurvivalBasis(
             cut=float(np.median(risks)),

@@ -48,14 +48,8 @@ class Recipe(BaseModel):
 
     def aggregator_settings(self, dim: int, outputs: int) -> AggregatorSettings:
         """The model for embeddings of a width and an output layer of a size."""
-        return AggregatorSettings(
-            aggregator=self.aggregator,
-            dim=dim,
-            outputs=outputs,
-            dropout=self.dropout,
-            inst_loss=self.inst_loss,
-            subtyping=self.subtyping,
-        )
+        mine = self.model_dump(include={"aggregator", "dropout", "inst_loss", "subtyping"})
+        return AggregatorSettings(dim=dim, outputs=outputs, **mine)
 
     def tiles_in_training(self) -> int | None:
         """Most tiles of a bag. The gradient of a Cox batch cannot be added up over passes, so

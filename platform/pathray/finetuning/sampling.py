@@ -9,9 +9,7 @@ from pathray.finetuning.task import Target
 Rows = NDArray[np.int64]
 
 
-def epoch_batches(
-    target: Target, size: int, balance: bool, rng: np.random.Generator
-) -> list[Rows]:
+def epoch_batches(target: Target, size: int, balance: bool, rng: np.random.Generator) -> list[Rows]:
     """Batches of at most `size` rows of the target.
 
     Balanced classes: as many draws as there are bags, with replacement, each class equally

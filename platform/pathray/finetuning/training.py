@@ -122,7 +122,7 @@ class _Trainer:
             found = self.model(packed.features, packed.offsets)
             criterion = self._task.criterion(target, self._device)
             loss = self.model.loss(found, criterion, self._task.labels(target, self._device))
-            (loss * (len(some) / len(rows))).backward()
+            (loss * (len(some) / len(rows))).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) * len(some) / len(rows)
         self._optimiser.step()
         return total
@@ -131,7 +131,7 @@ class _Trainer:
         """The rows of a step in runs that fit into memory; a Cox batch stays whole."""
         if self._recipe.loss == "cox":
             return [rows]
-        sizes = self._sizes[part.bags[rows]]
+        sizes = self._sizes[part.bags[rows]].tolist()
         return [rows[run] for run in split_by_tiles(range(len(rows)), sizes, PASS_TILES)]
 
     def loss(self, part: Part) -> float:
@@ -151,7 +151,7 @@ def run_over(
     model: Aggregator, packer: Packer, chosen: Rows
 ) -> Iterator[tuple[Packed, Aggregated]]:
     """Bags through a model in eval mode, in order, as many at once as fit into memory."""
-    sizes = packer.bags.sizes[chosen]
+    sizes = packer.bags.sizes[chosen].tolist()
     with torch.inference_mode():
         for run in split_by_tiles(range(len(chosen)), sizes, PASS_TILES):
             packed = packer.pack(chosen[run].tolist())
