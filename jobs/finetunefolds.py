@@ -13,7 +13,7 @@ from jobs.mailbox import open_mailbox
 from pathray.errors import RequestError, one_line
 from pathray.evaluation.folds import Fold
 from pathray.evaluation.sealed import Development
-from pathray.finetuning.fold import Tested, run_fold
+from pathray.finetuning.fold import Unlabelled, run_fold
 from pathray.finetuning.foldobjects import put_fold
 from pathray.finetuning.recipe import Recipe
 from pathray.finetuning.result import Epoch
@@ -30,7 +30,7 @@ class FoldWork:
     """A fold to train: what it may see, and the bags to predict."""
 
     development: Development
-    tested: Tested
+    tested: Unlabelled
     seed: int
 
     @property

@@ -71,6 +71,7 @@ def settle(flags: Flags) -> Request:
     out = storage.absolute(flags.out)
     aggregators.get(flags.aggregator)
     outputs.refuse_foreign(out)
+    _check_tiles(flags)
     found = find_bag_files(str(flags.embeddings))
     clinical = read_clinical(
         str(flags.cohort), _target(flags), _embedded(flags, found), flags.patient_id
@@ -116,6 +117,14 @@ def gpus_per_fold(flags: Flags, capacity: Capacity) -> float:
             f"--cpus-per-fold {flags.cpus_per_fold:g}: there are {capacity.cpus:g} CPUs in all"
         )
     return asked if asked is not None else float(capacity.gpus >= 1)
+
+
+def _check_tiles(flags: Flags) -> None:
+    if flags.tiles is None:
+        return
+    settings = outputs.read_settings(storage.absolute(flags.tiles))
+    if settings is None or settings.get("kind") != "tiles":
+        raise RequestError(f"--tiles: {flags.tiles} holds no tile shards of `pathray tile`")
 
 
 def _target(flags: Flags) -> Target:

@@ -8,21 +8,18 @@ from time import monotonic
 from jobs.cluster import Capacity, connected
 from jobs.finetune import Flags
 from jobs.finetunefolds import FoldWork, pack, seed_of, shared_of, train_folds
-from jobs.finetunefollow import Follower, summary
+from jobs.finetunefollow import Follower
+from jobs.finetunepublish import publish
 from jobs.finetunerequest import Request, claim, gpus_per_fold, settle
 from jobs.finetunetrack import TrackedRun
-from pathray import __version__, storage
+from pathray import __version__
 from pathray.errors import PathrayError
 from pathray.evaluation.sealed import SealedTest, seal
-from pathray.finetuning.fold import Tested
-from pathray.finetuning.foldobjects import find_fold, load_fold_model
+from pathray.finetuning.fold import Unlabelled
+from pathray.finetuning.foldobjects import find_fold
 from pathray.finetuning.judging import judge, open_test
-from pathray.finetuning.predictiontable import prediction_parquet
 from pathray.finetuning.result import FoldOutcome, RunResult
-from pathray.modelregistration import register
-from pathray.slidemodel import save_slide_model
 
-RESULT, PREDICTIONS, MODEL = "result.json", "predictions.parquet", "model"
 IMPORTS = ("pathray.finetuning.fold", "jobs.finetunefolds")
 
 
@@ -45,8 +42,8 @@ def finetune(flags: Flags) -> int:
         follower.tell_failures()
         return 1
     outcomes = {name: _finished(request, name) for name in tests}
-    result = _judged(request, outcomes, tests, flags.seed, monotonic() - started)
-    return _publish(flags, request, result, outcomes, tracked, follower.head())
+    result = _judged(request, outcomes, tests, flags, monotonic() - started)
+    return publish(flags, request, result, outcomes, tracked, follower.head())
 
 
 def _divide(request: Request, flags: Flags) -> tuple[list[FoldWork], dict[str, SealedTest]]:
@@ -55,7 +52,7 @@ def _divide(request: Request, flags: Flags) -> tuple[list[FoldWork], dict[str, S
     for position, fold in enumerate(request.folds):
         development, sealed = seal(request.cohort, fold, request.recipe.level)
         unseen = request.cohort.of_patients(fold.test)
-        tested = Tested(unseen.slide_ids, unseen.patient_ids)
+        tested = Unlabelled(unseen.slide_ids, unseen.patient_ids)
         works.append(FoldWork(development, tested, seed_of(flags.seed, fold, position)))
         tests[fold.name] = sealed
     return works, tests
@@ -83,7 +80,7 @@ def _judged(
     request: Request,
     outcomes: Mapping[str, FoldOutcome],
     tests: Mapping[str, SealedTest],
-    seed: int,
+    flags: Flags,
     seconds: float,
 ) -> RunResult:
     records = tuple(open_test(outcomes[name], tests[name]) for name in tests)
@@ -92,52 +89,12 @@ def _judged(
         task="classification" if request.classes else "survival",
         classes=request.classes,
         level=request.recipe.level,
-        settings=request.settings,
+        settings=request.settings | {"time_unit": flags.time_unit},
         embeddings=asdict(request.made),
         cohort=request.counts,
         folds=records,
-        evaluation=judge(records, request.classes, seed),
+        evaluation=judge(records, request.classes, flags.seed),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         seconds=round(seconds, 2),
     )
-
-
-def _publish(
-    flags: Flags,
-    request: Request,
-    result: RunResult,
-    outcomes: Mapping[str, FoldOutcome],
-    tracked: TrackedRun,
-    head: str,
-) -> int:
-    """Put the results, tell MLflow, say the last words; returns the exit code."""
-    out = request.out
-    artefacts = {
-        RESULT: result.model_dump_json(indent=1).encode(),
-        PREDICTIONS: prediction_parquet(result),
-    }
-    for name, content in artefacts.items():
-        storage.put_bytes(storage.join(out, name), content)
-    model = storage.join(out, MODEL)
-    heads = [load_fold_model(out, outcome) for outcome in outcomes.values()]
-    save_slide_model(model, heads, flags.time_unit)
-    places = [
-        ("numbers", storage.join(out, RESULT)),
-        ("tests", storage.join(out, PREDICTIONS)),
-        ("model", model),
-    ]
-    run_id = tracked.finish(result, artefacts)
-    failure = None
-    if flags.registered:
-        try:
-            if run_id is None:
-                raise PathrayError("the model is not registered: MLflow is out of reach")
-            version = register(model, run_id, flags.registered, flags.alias)
-            places.append(("model", f"models:/{flags.registered}@{flags.alias} ({version})"))
-        except PathrayError as error:
-            failure = str(error)
-    summary(head, result, places)
-    if failure:
-        print(f"  failed  {failure}")
-    return 1 if failure else 0

@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Tested:
+class Unlabelled:
     """Slides to predict, and whose they are: all that a fold's training may know of its test."""
 
     slide_ids: tuple[str, ...]
@@ -58,7 +58,7 @@ class FoldModel:
 def run_fold(
     store: BagStore,
     development: Development,
-    tested: Tested,
+    tested: Unlabelled,
     recipe: Recipe,
     target: str,
     seed: int,
@@ -115,7 +115,7 @@ class _Fold:
     """The bags of all parts."""
 
     def __init__(
-        self, store: BagStore, development: Development, tested: Tested, recipe: Recipe
+        self, store: BagStore, development: Development, tested: Unlabelled, recipe: Recipe
     ) -> None:
         level = recipe.level
         train, validation = development.train, development.validation
