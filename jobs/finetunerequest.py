@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from jobs.cluster import Capacity
+from jobs.embedded import known_patients
 from jobs.finetune import SURVIVAL, Flags
 from pathray import outputs, storage
 from pathray.barcode import tissue_source_sites
@@ -74,7 +74,10 @@ def settle(flags: Flags) -> Request:
     _check_tiles(flags)
     found = find_bag_files(str(flags.embeddings))
     clinical = read_clinical(
-        str(flags.cohort), _target(flags), _embedded(flags, found), flags.patient_id
+        str(flags.cohort),
+        _target(flags),
+        known_patients(str(flags.embeddings), found),
+        flags.patient_id,
     )
     wanted = set(clinical.cohort.slide_ids)
     files = [file for file in found if file.slide_id in wanted]
@@ -132,17 +135,6 @@ def _target(flags: Flags) -> Target:
         return SurvivalTarget(flags.time_column, flags.event_column, flags.censored_column)
     classes = tuple(part.strip() for part in (flags.classes or "").split(",") if part.strip())
     return ClassTarget(str(flags.target), classes)
-
-
-def _embedded(flags: Flags, files: Sequence[BagFile]) -> dict[str, str | None]:
-    """Embedded slides and the patients that our own index knows of."""
-    known: dict[str, str | None] = dict.fromkeys(file.slide_id for file in files)
-    index = storage.join(storage.absolute(str(flags.embeddings)), outputs.INDEX)
-    if storage.exists(index):
-        with storage.open_for_reading(index) as file:
-            table = pq.read_table(file, columns=["slide_id", "patient_id"]).to_pylist()
-        known |= {r["slide_id"]: r["patient_id"] for r in table if r["slide_id"] in known}
-    return known
 
 
 def _without_empty(clinical: ClinicalData, tiles: dict[str, Any]) -> ClinicalData:
