@@ -8,12 +8,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 SURVIVAL = "survival"
-TILE_ONLY = ("method", "encoder", "weights", "random_init", "layer_decay", "num_workers")
+TILE_ONLY = (
+    *("method", "encoder", "weights", "random_init", "layer_decay", "num_workers", "batch_size"),
+)
 SLIDE_ONLY = (
-    *("embeddings", "cohort", "aggregator", "loss", "alpha", "bags", "cv", "site_preserved"),
+    *("embeddings", "cohort", "target", "aggregator", "loss", "alpha", "bags", "cv", "dropout"),
     *("splits", "repeats", "inst_loss", "subtyping", "max_tiles", "patient_id", "registered"),
     *("time_column", "event_column", "censored_column", "time_unit", "classes", "class_balance"),
-    *("cpus_per_fold", "gpus_per_fold", "validation", "test", "batch_bags"),
+    *("cpus_per_fold", "gpus_per_fold", "validation", "test", "batch_bags", "site_preserved"),
 )
 
 
@@ -68,9 +70,13 @@ class Flags(BaseModel):
         None, description="given folds: CLAM's splits folder, or a table of patient_id and fold"
     )
     lr: Positive | None = Field(
-        None, description="Adam's rate (default: CLAM's 1e-4, for survival BEPH's 2e-4)"
+        None,
+        description="Adam's rate (default: CLAM's 1e-4, for survival BEPH's 2e-4; "
+        "of --method full 2e-4 at the peak)",
     )
-    weight_decay: float = Field(1e-5, ge=0, description="CLAM's and BEPH's")
+    weight_decay: float | None = Field(
+        None, ge=0, description="default: CLAM's and BEPH's 1e-5; of --method full BEiT's 0.05"
+    )
     dropout: float = Field(0.25, ge=0, lt=1, description="CLAM's and BEPH's")
     epochs: int | None = Field(
         None, gt=0, description="most epochs (default: CLAM's 200; tiles: 20)"
@@ -114,6 +120,7 @@ class Flags(BaseModel):
     layer_decay: float = Field(
         0.65, gt=0, le=1, description="for --method full: rate of a layer to the one above (BEiT)"
     )
+    batch_size: int = Field(64, gt=0, description="for --method full: tiles a step, of all workers")
     num_workers: int | None = Field(
         None, ge=0, description="for --method full: as of pretrain; 0: in this process, without Ray"
     )

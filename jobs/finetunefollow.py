@@ -136,12 +136,14 @@ def summary(head: str, result: RunResult, places: Sequence[tuple[str, str]]) -> 
     cohort = result.cohort
     print(head)
     groups = ", ".join(f"{n} {name}" for name, n in cohort.groups.items())
-    print(f"  cohort  {cohort.slides} slides of {cohort.patients} patients ({groups})")
+    what = "tiles of {} groups" if result.level == "tile" else "slides of {} patients"
+    print(f"  cohort  {cohort.slides:,} {what.format(cohort.patients)} ({groups})")
     for line in cohort.warnings:
         print(f"  warning {line}")
     epochs = [len(fold.history) for fold in result.folds]
-    most = result.settings["epochs"]
-    print(f"  epochs  {min(epochs)} to {max(epochs)} a fold, of at most {most}")
+    if any(epochs):
+        most = result.settings["epochs"]
+        print(f"  epochs  {min(epochs)} to {max(epochs)} a fold, of at most {most}")
     for name, estimate in result.evaluation.overall.items():
         print(f"  {name:<17} {told(estimate)}")
     if result.evaluation.details.get("log_rank_p") is not None:

@@ -1,8 +1,6 @@
 """From the flags of `pathray finetune` to a run, with what is wrong found before Ray starts."""
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +26,11 @@ from pathray.finetuning.recipe import (
     PATIENCE,
     SURVIVAL_BATCH,
     SURVIVAL_RATE,
+    WEIGHT_DECAY,
     Recipe,
 )
 from pathray.finetuning.result import CohortCounts
+from pathray.metadata import digest_of_lines
 from pathray.mil.aggregators import aggregators
 from pathray.mil.bagfiles import BagFile, find_bag_files
 from pathray.mil.formats.bag import Made
@@ -169,7 +169,7 @@ def _recipe(flags: Flags) -> Recipe:
         loss=flags.loss if survival else "ce",
         level=flags.bags or ("patient" if survival else "slide"),
         rate=flags.lr or (SURVIVAL_RATE if survival else CLASS_RATE),
-        weight_decay=flags.weight_decay,
+        weight_decay=WEIGHT_DECAY if flags.weight_decay is None else flags.weight_decay,
         dropout=flags.dropout,
         epochs=flags.epochs or EPOCHS,
         patience=flags.patience or PATIENCE,
@@ -195,7 +195,7 @@ def _counts(clinical: ClinicalData, notes: tuple[str, ...], tiles: int) -> Cohor
         left_out=tuple(map(str, clinical.left_out)),
         warnings=clinical.warnings,
         notes=notes,
-        digest=_digest(_lines(cohort)),
+        digest=digest_of_lines(_lines(cohort)),
     )
 
 
@@ -220,16 +220,12 @@ def _settings(flags: Flags, request: Request) -> dict[str, Any]:
         "target": request.target,
         **{FLAG_NAMES.get(name, name): value for name, value in recipe.items()},
         "folds": len(request.folds),
-        "splits_digest": _digest([json.dumps(folds)]),
+        "splits_digest": digest_of_lines([json.dumps(folds)]),
         "seed": flags.seed,
         "cohort_digest": request.counts.digest,
-        "embeddings_digest": _digest(objects),
+        "embeddings_digest": digest_of_lines(objects),
         "encoder_digest": request.made.encoder_digest,
         "mpp": request.made.mpp,
         "tile_size": request.made.tile_size,
         "dim": request.made.dim,
     }
-
-
-def _digest(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

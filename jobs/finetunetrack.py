@@ -58,7 +58,7 @@ class TrackedRun:
             parameters={"fold": record.fold.name, "repeat": record.fold.repeat},
             started=lambda run: self._keep(key, run),
         )
-        every = -(-len(record.history) // POINTS)
+        every = max(1, -(-len(record.history) // POINTS))
         for epoch in record.history[::every]:
             losses = {"train_loss": epoch.train_loss, "validation_loss": epoch.validation_loss}
             child.metrics(epoch.epoch, losses)

@@ -27,8 +27,13 @@ def put_fold(out: str, made: FoldModel) -> None:
     """Write a fold. A rerun writes the same objects again."""
     folder = fold_folder(out, made.outcome.fold)
     save_head(folder, made.head, made.model)
-    text = made.outcome.model_dump_json()
-    storage.put_bytes(storage.join(folder, OUTCOME), text.encode())
+    put_outcome(out, made.outcome)
+
+
+def put_outcome(out: str, outcome: FoldOutcome) -> None:
+    """Write a fold that has no model of its own."""
+    uri = storage.join(fold_folder(out, outcome.fold), OUTCOME)
+    storage.put_bytes(uri, outcome.model_dump_json().encode())
 
 
 def find_fold(out: str, name: str) -> FoldOutcome | None:

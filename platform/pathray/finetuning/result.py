@@ -175,7 +175,7 @@ class RunResult(_Frozen):
     target: str
     task: Literal["classification", "survival"]
     classes: tuple[str, ...]
-    level: Literal["slide", "patient"]
+    level: Literal["slide", "patient", "tile"]
     settings: dict[str, Any]
     embeddings: dict[str, Any]
     cohort: CohortCounts
