@@ -18,7 +18,7 @@ JOBS = {
     "predict": "apply a slide model to embeddings or slides",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
-    "demo": "draw a small synthetic cohort and run tile and embed on it",
+    "demo": "draw a small synthetic cohort and run everything on it",
 }
 
 

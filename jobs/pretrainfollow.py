@@ -21,15 +21,15 @@ TRACKED, CURVE, PICTURES = "_mlflow.json", "history.jsonl", "pictures"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a run is. `first` steps were done before it, `seconds` are since it began them."""
+    """How far a run is; `first` steps were done before it. `rate` is in tiles a second."""
 
     steps: int
+    batch: int
     first: int | None = None
     step: int = 0
     loss: float | None = None
     data_wait: float = 0.0
     rate: float = 0.0
-    seconds: float = 0.0
 
     def line(self, job: str) -> str:
         """The run in one line."""
@@ -37,12 +37,12 @@ class Snapshot:
             return f"{job}: starting"
         parts = [f"step {self.step:,}/{self.steps:,}"]
         if self.loss is not None:
-            trained = self.step - self.first
+            left = (self.steps - self.step) * self.batch / max(self.rate, 1e-9)
             parts += [
                 f"loss {self.loss:.4f}",
                 f"{self.rate:,.0f} tiles/s",
                 f"{self.data_wait:.0%} waiting for data",
-                f"{clock(self.seconds / max(1, trained) * (self.steps - self.step))} to go",
+                f"{clock(left)} to go",
             ]
         return f"{job}: " + " · ".join(parts)
 
@@ -53,8 +53,8 @@ class Follower:
     def __init__(self, request: Request, experiment: str) -> None:
         self._request, self._experiment = request, experiment
         self._out = request.practice.out
-        self._state = Snapshot(request.training.steps)
-        self._begun = self._last_row = time.monotonic()
+        self._state = Snapshot(request.training.steps, request.training.batch_size)
+        self._begun = self._heard = time.monotonic()
         self._probe: dict[str, float] = {}
         self._trained = 0
         self.stopped: str | None = None
@@ -90,8 +90,10 @@ class Follower:
         """Hear what a training process says."""
         match event:
             case Started():
-                self._begun = time.monotonic()
-                self._state = replace(self._state, first=event.step, step=event.step)
+                if self._state.first is None:
+                    self._begun = time.monotonic()
+                    self._state = replace(self._state, first=event.step)
+                self._state = replace(self._state, step=event.step)
             case Row():
                 self._take_row(event)
             case Picture():
@@ -117,8 +119,8 @@ class Follower:
                 loss=row.values["loss"],
                 data_wait=row.values["data_wait"],
                 rate=row.values["tiles_per_second"],
-                seconds=time.monotonic() - self._begun,
             )
+            self._heard = time.monotonic()
 
     def _snapshot(self) -> Snapshot:
         return self._state
@@ -135,8 +137,9 @@ class Follower:
         print(f"pretrain: {end.steps:,} steps done{before}, loss {loss[0]:.4f} to {loss[-1]:.4f}")
         tiles = self._trained * training.batch_size
         epochs = end.steps * training.batch_size / self._request.groups.tiles
-        rate = tiles / max(end.seconds, 1e-9)
-        print(f"  tiles   {tiles:,} in this run ({clock(end.seconds)}, {rate:,.0f} a second)")
+        seconds = max(0.0, self._heard - self._begun)
+        rate = tiles / max(seconds, 1e-9)
+        print(f"  tiles   {tiles:,} in this run ({clock(seconds)}, {rate:,.0f} a second)")
         print(f"  epochs  {epochs:.3g} of {self._request.groups.tiles:,} tiles")
         for name in ("knn", "linear"):
             if f"probe_{name}" in self._probe:

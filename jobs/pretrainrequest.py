@@ -5,14 +5,18 @@ from typing import Any
 
 from jobs.pretrain import Flags, rgb
 from pathray import outputs, storage
+from pathray.encoders.directory import is_encoder_directory
 from pathray.errors import RequestError
 from pathray.evaluation.labelled import find_labelled
 from pathray.evaluation.probe import grouped_folds
 from pathray.metadata import read_metadata
+from pathray.pretraining.checkpoints import Checkpoints
 from pathray.pretraining.normalisation import sampled_normalisation
 from pathray.pretraining.recipe import recipes
 from pathray.pretraining.rowgroups import RowGroups, find_row_groups
 from pathray.pretraining.run import (
+    CHECKPOINTS,
+    ENCODER,
     Practice,
     TeacherChoice,
     Training,
@@ -72,6 +76,15 @@ def claim(draft: Request, flags: Flags, on_gpu: bool) -> Request:
     return replace(draft, training=training, practice=practice)
 
 
+def is_finished(request: Request) -> bool:
+    """Whether an earlier run came to the end, its encoder included."""
+    out = request.practice.out
+    steps = Checkpoints(storage.join(out, CHECKPOINTS)).steps()
+    return steps[-1:] == [request.training.steps] and is_encoder_directory(
+        storage.join(out, ENCODER)
+    )
+
+
 def _row_groups(flags: Flags, out: str) -> RowGroups:
     try:
         return read_row_groups(out)
@@ -88,7 +101,6 @@ def _training(flags: Flags, groups: RowGroups, earlier: dict[str, Any] | None) -
     warmup = round(steps * share) if flags.warmup is None else flags.warmup
     if warmup > steps:
         raise RequestError(f"--warmup {warmup} is longer than the run of {steps} steps")
-    rate = flags.lr or recipe.rate * batch / recipe.batch
     mean, std = _normalisation(flags, groups, earlier)
     return Training(
         tiles=storage.absolute(flags.tiles),
@@ -103,8 +115,8 @@ def _training(flags: Flags, groups: RowGroups, earlier: dict[str, Any] | None) -
         batch_size=batch,
         steps=steps,
         warmup=warmup,
-        rate=rate,
-        final_rate=min(recipe.final_rate, rate),
+        lr=flags.lr or recipe.lr * batch / recipe.batch,
+        final_lr=recipe.final_lr,
         betas=recipe.betas,
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,

@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,21 +32,17 @@ class Fleet:
     workers: int
     gpu: bool
 
-    def cpus(self) -> int:
-        """CPUs for each process: as many as let all of them find a place on the nodes of now.
+    def cpus_each(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """CPUs for each process: as many as let all of them find a place on these nodes.
 
-        At least one: a cluster that is too small now may grow.
+        `nodes` are the resources of each (`CPU`, `GPU`). At least one: a cluster that is too
+        small now may grow.
         """
-        import ray
-
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         most = int(max((node.get("CPU", 0) for node in nodes), default=0))
         for cpus in range(most, 1, -1):
-            places = (
-                min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if self.gpu else float("inf"))
-                for node in nodes
-            )
-            if sum(places) >= self.workers:
+            by_cpu = [node.get("CPU", 0) // cpus for node in nodes]
+            by_gpu = [node.get("GPU", 0) if self.gpu else float("inf") for node in nodes]
+            if sum(map(min, by_cpu, by_gpu)) >= self.workers:
                 return cpus
         return 1
 
@@ -61,12 +57,7 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
     checkpoints = Checkpoints(storage.join(request.practice.out, CHECKPOINTS))
     deaths, newest = 0, checkpoints.steps()[-1:]
     while True:
-        fitting = _in_background(_trainer(request, fleet, mailbox).fit)
-        while not fitting.done():
-            time.sleep(LISTEN_SECONDS)
-            _listen(mailbox, follower)
-        _listen(mailbox, follower)
-        error = fitting.exception()
+        error = _fit(request, fleet, mailbox, follower)
         if follower.stopped:
             raise PathrayError(follower.stopped)
         if error is None:
@@ -81,16 +72,36 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
         follower.take(Note(f"a worker was lost ({_reason(error)}); going on from step {step}"))
 
 
+def _fit(
+    request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]", follower: Follower
+) -> BaseException | None:
+    """Start the processes and listen to them until they end; returns what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="pathray-train-", ignore_cleanup_errors=True) as notes:
+        fitting = _in_background(_trainer(request, fleet, mailbox, notes).fit)
+        while not fitting.done():
+            time.sleep(LISTEN_SECONDS)
+            _listen(mailbox, follower)
+        _listen(mailbox, follower)
+        return fitting.exception()
+
+
 def _reason(error: BaseException) -> str:
     failures = getattr(error, "worker_failures", None)
-    return one_line(next(iter(failures.values())) if failures else error, 160)
+    return one_line(next(iter(failures.values())) if failures else error, 90)
 
 
-def _trainer(request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]") -> Any:
+def _trainer(request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]", notes: str) -> Any:
+    """Ray's trainer on the nodes that are there now; it keeps `notes`, a folder, of its own.
+
+    Checkpoints are ours: Ray counts one only when it next looks, and could not resume a job
+    that was started again.
+    """
+    import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    resources = {"CPU": float(fleet.cpus())} | ({"GPU": 1.0} if fleet.gpu else {})
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = {"CPU": float(fleet.cpus_each(nodes))} | ({"GPU": 1.0} if fleet.gpu else {})
     return TorchTrainer(
         work,
         train_loop_config={
@@ -104,9 +115,7 @@ def _trainer(request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]") -> Any
         ),
         run_config=ray.train.RunConfig(
             name="pretrain",
-            # Ray's own notes. Checkpoints are ours: Ray counts one only when it next looks,
-            # and could not resume a job that was started again.
-            storage_path=tempfile.mkdtemp(prefix="pathray-train-"),
+            storage_path=notes,
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )

@@ -5,7 +5,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, reading, s3, segmentation, vit
+from tests.benchmarks import (
+    encoder,
+    jobs,
+    loader,
+    mil,
+    pretrain,
+    quantiser,
+    reading,
+    s3,
+    segmentation,
+    vit,
+)
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -18,6 +29,10 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "jobs": jobs.section,
     "vit": vit.section,
     "encoder": encoder.section,
+    "quantiser": quantiser.section,
+    "loader": loader.section,
+    "pretrain": pretrain.section,
+    "mil": mil.section,
 }
 
 
@@ -43,7 +58,9 @@ def main(arguments: list[str]) -> int:
                 rounds=parsed.rounds,
                 copies=parsed.copies,
                 vit_tiles=parsed.vit_tiles,
+                tokens=parsed.tokens,
                 latency_ms=parsed.latency_ms,
+                bags=parsed.bags,
             )
             try:
                 texts = [table.markdown() for table in SECTIONS[name](options)]

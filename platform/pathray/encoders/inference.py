@@ -37,7 +37,8 @@ def beit_architecture(tensors: "Tensors") -> TimmModel:
         "use_rel_pos_bias": True,
         # The final norm comes before the mean only where the checkpoint has one.
         "use_fc_norm": "norm.weight" not in tensors,
-        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else None,
+        # Zero is none: timm takes None for its own default.
+        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else 0.0,
     }
     return TimmModel("beitv2_base_patch16_224", kwargs)
 

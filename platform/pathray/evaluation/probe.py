@@ -4,6 +4,7 @@ Every tile is predicted by a model that saw no tile of its group (grouped, strat
 and the score is the balanced accuracy of those predictions with a bootstrap over groups.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,30 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathray.errors import RequestError
+from pathray.evaluation.bootstrap import Estimate, estimate
+from pathray.evaluation.metrics import balanced_accuracy, confusion_matrices
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 """Weighted kNN of frozen features (Wu et al., CVPR 2018; DINO, arXiv 2104.14294)."""
 FOLDS = 5
-RESAMPLES = 1000
-LEVEL = 0.95
 
 Floats = NDArray[np.float32]
 Names = NDArray[np.str_]
 
 
-@dataclass(frozen=True)
-class Score:
-    """A figure in 0..1 with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}..{self.high:.3f})"
-
-
-def probe(features: Floats, labels: Names, groups: Names, seed: int = 0) -> dict[str, Score]:
+def probe(features: Floats, labels: Names, groups: Names, seed: int = 0) -> dict[str, Estimate]:
     """Balanced accuracy of `knn` and `linear` on features (N, D), labels and groups (N,).
 
     RequestError when a label has too few groups to be on both sides of a split.
@@ -44,7 +33,7 @@ def probe(features: Floats, labels: Names, groups: Names, seed: int = 0) -> dict
         known = features[train], labels[train]
         predicted["knn"][test] = knn(*known, features[test])
         predicted["linear"][test] = linear(*known, features[test])
-    return {name: balanced_accuracy(labels, said, groups, seed) for name, said in predicted.items()}
+    return {name: score(labels, said, groups, seed) for name, said in predicted.items()}
 
 
 def grouped_folds(
@@ -100,24 +89,26 @@ def linear_model() -> Any:
     )
 
 
-def balanced_accuracy(labels: Names, predicted: Names, groups: Names, seed: int = 0) -> Score:
-    """Mean recall of the labels; the interval resamples groups, not tiles."""
+def score(labels: Names, predicted: Names, groups: Names, seed: int = 0) -> Estimate:
+    """Mean recall of the labels; the interval draws groups, not tiles."""
     classes, true = np.unique(labels, return_inverse=True)
-    _, group = np.unique(groups, return_inverse=True)
-    # Of every group and label: how many tiles, how many of them right.
-    tiles = np.zeros((group.max() + 1, len(classes)))
-    right = np.zeros_like(tiles)
-    np.add.at(tiles, (group, true), 1)
-    np.add.at(right, (group, true), labels == predicted)
-    value = float((right.sum(0) / tiles.sum(0)).mean())
-    draws = np.random.default_rng(seed).multinomial(
-        len(tiles), np.full(len(tiles), 1 / len(tiles)), size=RESAMPLES
-    )
-    drawn = draws @ tiles
-    # A resample that lost a label has no recall of it.
-    recall = np.divide(draws @ right, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
-    edges = np.quantile(np.nanmean(recall, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Score(value, float(edges[0]), float(edges[1]))
+    said = np.searchsorted(classes, predicted)
+    tested = _Tested(groups.tolist(), true, np.eye(len(classes))[said])
+    return estimate([tested], seed)["balanced_accuracy"]
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Tiles with the label they have and, one-hot, the one they were given."""
+
+    patients: Sequence[str]
+    """Who is drawn by the bootstrap: groups."""
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+
+    def scores(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.floating]]:
+        confusion = confusion_matrices(self.labels, self.predicted, weights)
+        return {"balanced_accuracy": balanced_accuracy(confusion)}
 
 
 def _unit(rows: Floats) -> Floats:

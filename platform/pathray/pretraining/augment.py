@@ -7,6 +7,9 @@ import torch
 from pathray.pretraining.colour import jitter_colour, jitter_stain
 from pathray.pretraining.cropping import random_boxes, random_flips, resized_crops
 
+CACHED_TILES = 8
+"""A CPU takes so many at a time: twice as fast as 64 whose pixels leave its cache."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -31,10 +34,17 @@ class Augmentation:
         `index` (B,) int64 are the tiles' places in batch `step`, on the tiles' device. A
         tile's view depends on (seed, step, its index) and not on the tiles beside it.
         """
+        few = CACHED_TILES if tiles.device.type == "cpu" else max(1, len(tiles))
         # Autocast would leave the pixels eight bits of precision.
         with torch.no_grad(), torch.autocast(tiles.device.type, enabled=False):
-            boxes = random_boxes(seed, step, index, tiles.shape[1], self.scale)
-            flips = random_flips(seed, step, index, self.vertical_flip)
-            pixels = resized_crops(tiles, boxes, flips, self.size)
-            pixels = jitter_stain(pixels, seed, step, index, self.stain)
-            return jitter_colour(pixels, seed, step, index, self.colour)
+            parts = zip(torch.split(tiles, few), torch.split(index, few), strict=True)
+            return torch.cat([self._views(part, seed, step, of) for part, of in parts])
+
+    def _views(
+        self, tiles: torch.Tensor, seed: int, step: int, index: torch.Tensor
+    ) -> torch.Tensor:
+        boxes = random_boxes(seed, step, index, tiles.shape[1], self.scale)
+        flips = random_flips(seed, step, index, self.vertical_flip)
+        pixels = resized_crops(tiles, boxes, flips, self.size)
+        pixels = jitter_stain(pixels, seed, step, index, self.stain)
+        return jitter_colour(pixels, seed, step, index, self.colour)

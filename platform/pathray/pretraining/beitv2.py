@@ -33,15 +33,16 @@ class BeitV2(Objective):
     ) -> None:
         super().__init__()
         shape = network.shape
-        if tokenizer.grid != shape.grid:
+        if (tokenizer.shape.input_size, tokenizer.grid) != (shape.input_size, shape.grid):
             raise RequestError(
-                f"the tokenizer gives {tokenizer.grid} x {tokenizer.grid} codes and the encoder "
-                f"has {shape.grid} x {shape.grid} patches: pretrain at the tokenizer's input size"
+                f"the tokenizer wants {tokenizer.shape.input_size} px in patches of "
+                f"{tokenizer.shape.patch}, and the encoder {shape.input_size} px in patches of "
+                f"{shape.patch}: pretrain both at one input size"
             )
         self.input_size, self.grid, self.guide = shape.input_size, shape.grid, guide
         self.mean, self.std = mean, std
         self.network = network
-        self._frozen = (tokenizer.eval().requires_grad_(False),)  # a tuple hides it from torch
+        self._frozen = (tokenizer.eval().requires_grad_(False),)  # in a tuple torch does not see it
         self.register_buffer("_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(3, 1, 1), persistent=False)
 

@@ -61,13 +61,8 @@ class Checkpoints:
         PathrayError when the store refuses again and again; the older checkpoints are then
         still there.
         """
-        try:
-            retried(lambda: self._put(checkpoint))
-        except Exception as error:  # each store has its own exceptions for refusals
-            raise PathrayError(
-                f"the checkpoint of step {checkpoint.step} could not be stored: "
-                f"{storage.reason(self.uri, error)}"
-            ) from error
+        what = f"the checkpoint of step {checkpoint.step}"
+        store(what, self.uri, lambda: self._put(checkpoint))
         self._prune()
 
     def steps(self) -> list[int]:
@@ -156,6 +151,14 @@ class Checkpoints:
 
 class DamagedError(PathrayError):
     """A committed checkpoint whose parts are not what its manifest says."""
+
+
+def store(what: str, uri: str, put: Callable[[], None]) -> None:
+    """Put something, again and again when its store fails; PathrayError when it stays so."""
+    try:
+        retried(put)
+    except Exception as error:  # each store has its own exceptions for refusals
+        raise PathrayError(f"{what} could not be stored: {storage.reason(uri, error)}") from error
 
 
 def retried(act: Callable[[], T]) -> T:

@@ -30,11 +30,11 @@ def jitter_colour(
     orders = torch.tensor(ORDERS, device=index.device)[(draws[:, 3] * len(ORDERS)).long()]
     lowest = max(0.0, 1 - strength)
     factors = lowest + (1 + strength - lowest) * draws[:, :3]
-    luma = torch.tensor(LUMA, device=index.device).view(3, 1, 1)
+    luma = torch.tensor(LUMA, device=index.device).expand(len(pixels), 1, 3)
     for kind in orders.unbind(1):
         factor = factors.gather(1, kind[:, None]).view(-1, 1, 1, 1)
         kind = kind.view(-1, 1, 1, 1)
-        grey = (pixels * luma).sum(1, keepdim=True)
+        grey = torch.bmm(luma, pixels.flatten(2)).view_as(pixels[:, :1])
         other = (kind == 1) * grey.mean((2, 3), keepdim=True) + (kind == 2) * grey
         pixels = torch.lerp(other.expand_as(pixels), pixels, factor).clamp_(0, 1)
     return pixels

@@ -54,7 +54,7 @@ def resized_crops(
     rows = _weights(boxes[:, 0], boxes[:, 2], flips[:, 0], height, size) / 255
     columns = _weights(boxes[:, 1], boxes[:, 3], flips[:, 1], width, size)
     tall = torch.bmm(rows, tiles.reshape(count, height, width * 3).float())
-    tall = tall.view(count, size, width, 3).permute(0, 3, 1, 2).reshape(count, -1, width)
+    tall = tall.view(count, size, width, 3).permute(0, 3, 1, 2).reshape(count, 3 * size, width)
     crops = torch.bmm(tall, columns.transpose(1, 2))
     return crops.view(count, 3, size, size).clamp_(0, 1)  # bicubic weights overshoot
 
@@ -70,11 +70,12 @@ def _weights(
     step = length / size
     distance = (pixels + 0.5 - start - (places + 0.5) * step) / step.clamp(min=1)
     inside = (pixels >= start) & (pixels < start + length)
-    weights = _cubic(distance.abs()) * inside
+    weights = _cubic(distance) * inside
     return weights / weights.sum(2, keepdim=True)
 
 
-def _cubic(x: torch.Tensor) -> torch.Tensor:
-    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
-    far = CUBIC * (((x - 5) * x + 8) * x - 4)
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+def _cubic(distance: torch.Tensor) -> torch.Tensor:
+    """Keys' two cubics as one: in 2 - |x| where that is positive, and more within 1."""
+    far = (2 - distance.abs()).clamp_(min=0)
+    near = (far - 1).clamp_(min=0)
+    return CUBIC * (1 - far) * far * far + (4 * CUBIC + 3 - 2 * near) * near * near

@@ -9,16 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pathray import storage
+from pathray.pretraining.checkpoints import store
 from pathray.pretraining.events import Row
 
 FOLDER = "_history"
 
 
 def put_history(out: str, step: int, rows: Sequence[Row]) -> None:
-    """Put the rows since the previous checkpoint as the part that ends at `step`."""
+    """Put the rows since the previous checkpoint as the part that ends at `step`.
+
+    PathrayError when the store refuses again and again.
+    """
     if rows:
         lines = "".join(json.dumps({"step": row.step, **row.values}) + "\n" for row in rows)
-        storage.put_bytes(storage.join(out, FOLDER, f"{step:08d}.jsonl"), lines.encode())
+        uri = storage.join(out, FOLDER, f"{step:08d}.jsonl")
+        store(f"the curve up to step {step}", uri, lambda: storage.put_bytes(uri, lines.encode()))
 
 
 def read_history(out: str) -> list[dict[str, float]]:

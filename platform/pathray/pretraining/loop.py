@@ -42,7 +42,8 @@ def train(training: Training, practice: Practice, world: World, tell: Tell) -> N
     first = found.step if found else 0
     if found is None:
         # Before parameters are sharded: it runs a part of the network alone.
-        objective.warm_start(views.first(plan, world.rank, world.size))
+        with views.autocast():
+            objective.warm_start(views.first(plan, world.rank, world.size))
     if practice.compile:
         for block in objective.blocks():
             block.compile()

@@ -7,6 +7,7 @@ from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pathray.encoders.architecture import uninitialised
 from pathray.pretraining.vit import (
     Shape,
     build_vit,
@@ -40,14 +41,15 @@ class MaskedImageModel(nn.Module):
         super().__init__()
         self.shape, self.early_layer = shape, early_layer
         common = {"qkv_bias": qkv_bias, "init_values": layer_scale}
-        vit = build_vit(
-            shape,
-            **common,
-            use_abs_pos_emb=False,
-            use_shared_rel_pos_bias=True,
-            use_fc_norm=False,
-            drop_path_rate=drop_path,
-        )
+        with uninitialised():  # `initialise` follows
+            vit = build_vit(
+                shape,
+                **common,
+                use_abs_pos_emb=False,
+                use_shared_rel_pos_bias=True,
+                use_fc_norm=False,
+                drop_path_rate=drop_path,
+            )
         self.patch_embed: nn.Module = vit.patch_embed
         self.cls_token: nn.Parameter = vit.cls_token
         self.mask_token = nn.Parameter(torch.empty(1, 1, shape.width))
@@ -55,7 +57,7 @@ class MaskedImageModel(nn.Module):
         self.blocks: nn.ModuleList = vit.blocks
         self.norm: nn.Module = vit.norm
         layers = max(shape.depth, early_layer + head_layers)
-        rates = torch.linspace(0, drop_path, layers).tolist()
+        rates = [drop_path * layer / max(layers - 1, 1) for layer in range(layers)]
         self.cls_pt_layers = nn.ModuleList(
             Block(shape.width, shape.heads, mlp_ratio=shape.mlp_ratio, drop_path=rate, **common)
             for rate in rates[early_layer : early_layer + head_layers]

@@ -92,7 +92,9 @@ class Objective(nn.Module, ABC):
         """
 
     def warm_start(self, views: Views) -> None:
-        """Prepare from this rank's first views, once before step 0; all ranks call it."""
+        """Prepare from this rank's first views, once before step 0; all ranks call it, before
+        parameters are sharded.
+        """
 
     def finish_step(self) -> None:
         """Do what follows the optimiser's step; all ranks call it."""
@@ -108,7 +110,8 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def features(self, pixels: Tensor) -> Tensor:
         """The embeddings that the exported encoder would give, float32 (B, width), of pixels in
-        0..1, (B, 3, S, S). Without gradient.
+        0..1, (B, 3, S, S). Without gradient. FSDP2 must be told that it runs the network
+        (`register_fsdp_forward_method`).
         """
 
     @abstractmethod

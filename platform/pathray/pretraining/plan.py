@@ -139,7 +139,7 @@ class Plan:
         number = epoch * self.windows + int(np.searchsorted(bounds, offset, side="right")) - 1
         while True:
             window = self._window(number)
-            if stop is not None and window.start >= stop:
+            if stop is not None and max(first, window.start) >= stop:
                 return
             yield window
             number += 1

@@ -30,9 +30,10 @@ class Prober:
             return {}
         scores = probe(features, self._labelled.labels, self._labelled.groups, self._seed)
         return {
-            f"probe_{name}{part}": value
+            f"probe_{name}{part}": float(value)
             for name, score in scores.items()
             for part, value in (("", score.value), ("_low", score.low), ("_high", score.high))
+            if value is not None
         }
 
     def _features(self, objective: Objective, world: World) -> np.ndarray:

@@ -7,15 +7,15 @@ from pathray.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """`rate` is the peak learning rate at a batch of `batch` tiles, in proportion at others;
-    it warms up for `warmup_epochs` of `epochs` and ends at `final_rate`. `clip` is the norm
+    """`lr` is the peak learning rate at a batch of `batch` tiles, in proportion at others;
+    it warms up for `warmup_epochs` of `epochs` and ends at `final_lr`. `clip` is the norm
     that gradients are clipped to, `crop_scale` the share of a tile that a crop covers,
     `colour` the strength of colour jitter. `masks`: views come with block masks.
     """
 
     batch: int
-    rate: float
-    final_rate: float
+    lr: float
+    final_lr: float
     epochs: int
     warmup_epochs: int
     betas: tuple[float, float]
@@ -32,8 +32,8 @@ recipes.add(
     "vqkd",
     Recipe(
         batch=512,
-        rate=2e-4,
-        final_rate=1e-5,
+        lr=2e-4,
+        final_lr=1e-5,
         epochs=100,
         warmup_epochs=10,
         betas=(0.9, 0.99),
@@ -49,8 +49,8 @@ recipes.add(
     "beitv2",
     Recipe(
         batch=1024,
-        rate=1.5e-3,
-        final_rate=1e-5,
+        lr=1.5e-3,
+        final_lr=1e-5,
         epochs=300,
         warmup_epochs=10,
         betas=(0.9, 0.98),

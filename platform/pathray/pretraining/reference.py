@@ -102,12 +102,16 @@ def load_vqkd_tokenizer(state: Tensors, config: Config | None = None) -> Tokeniz
     return _filled(model, _tokenizer_state(kept, model.quantize))
 
 
-def convert_vqkd(checkpoint: str, out: str, *, allow_pickle: bool = False) -> str:
+def convert_vqkd(
+    checkpoint: str, out: str, *, num_heads: int | None = None, allow_pickle: bool = False
+) -> str:
     """Write a tokenizer directory from a released VQ-KD checkpoint; returns its digest.
 
-    BEPH pretrained with the codes of such a checkpoint, trained on ImageNet.
+    BEPH pretrained with the codes of such a checkpoint, trained on ImageNet. `num_heads` is
+    what the file does not hold; None is one per 64 channels, as released.
     """
-    tokenizer = load_vqkd_tokenizer(read_tensors(checkpoint, allow_pickle))
+    said = {} if num_heads is None else {"encoder": {"num_heads": num_heads}}
+    tokenizer = load_vqkd_tokenizer(read_tensors(checkpoint, allow_pickle), said)
     return write_tokenizer(out, tokenizer.shape, tokenizer.state_dict())
 
 

@@ -43,7 +43,7 @@ class TeacherChoice:
 class Training:
     """Everything that decides a run's curve: a rerun must ask for the same.
 
-    `batch_size` is the effective one, over all workers and micro-batches. `rate` is the peak
+    `batch_size` is the effective one, over all workers and micro-batches. `lr` is the peak
     learning rate, `warmup` in steps. `mean` and `std` are the tiles', RGB in 0..1.
     """
 
@@ -59,8 +59,8 @@ class Training:
     batch_size: int
     steps: int
     warmup: int
-    rate: float
-    final_rate: float
+    lr: float
+    final_lr: float
     betas: tuple[float, float]
     weight_decay: float
     clip: float | None
@@ -85,7 +85,7 @@ class Training:
     @property
     def schedule(self) -> Schedule:
         """The learning rate of every step."""
-        return Schedule(self.rate, self.final_rate, self.steps, self.warmup)
+        return Schedule(self.lr, self.final_lr, self.steps, self.warmup)
 
     @property
     def augmentation(self) -> Augmentation:

@@ -11,7 +11,7 @@ WARMUP_START = 1e-4
 class Schedule:
     """A pure function of the step, so that a resumed run needs no state of it.
 
-    The rate is `peak` at step `warmup` and nears `final` at step `steps`.
+    The rate is `peak` at step `warmup` and nears `final`, if that is lower, at step `steps`.
     """
 
     peak: float
@@ -24,5 +24,6 @@ class Schedule:
         if step < self.warmup:
             start = self.peak * WARMUP_START
             return start + (self.peak - start) * step / self.warmup
+        final = min(self.final, self.peak)
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
-        return self.final + (self.peak - self.final) * (1 + math.cos(math.pi * done)) / 2
+        return final + (self.peak - final) * (1 + math.cos(math.pi * done)) / 2

@@ -64,9 +64,15 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+@torch.no_grad()
 def truncated_normal(tensor: torch.Tensor) -> None:
-    """Fill, in place, as the reference does: it truncates at one standard deviation."""
-    nn.init.trunc_normal_(tensor, std=INIT_STD, a=-INIT_STD, b=INIT_STD)
+    """Fill, in place, from a normal truncated at one standard deviation, as the reference does.
+
+    By the inverse of the distribution: torch's rejection would take a minute for a ViT-B.
+    """
+    share = math.erf(1 / math.sqrt(2))
+    tensor.uniform_(-share, share).erfinv_().mul_(math.sqrt(2) * INIT_STD)
+    tensor.clamp_(-INIT_STD, INIT_STD)
 
 
 @torch.no_grad()

@@ -108,7 +108,7 @@ class Vqkd(Objective):
             "use_abs_pos_emb": True,
             "use_rel_pos_bias": False,
             "use_fc_norm": False,
-            "init_values": None,
+            "init_values": 0.0,
         }
 
     def export(self, uri: str, name: str, mpp: float | None) -> None:
