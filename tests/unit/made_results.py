@@ -147,7 +147,9 @@ def _class_rows(
 ) -> ClassRows:
     """Every model sees a slide a little differently."""
     rows = [(slide, name) for name in patients for slide in slides[name]]
-    seen = [probabilities[slide] * rng.uniform(0.8, 1.2, len(probabilities[slide])) for slide, _ in rows]
+    seen = [
+        probabilities[slide] * rng.uniform(0.8, 1.2, len(probabilities[slide])) for slide, _ in rows
+    ]
     return ClassRows(
         bags=tuple(slide for slide, _ in rows),
         patients=tuple(name for _, name in rows),
@@ -265,5 +267,3 @@ def _run(records: tuple[FoldRecord, ...], **more: Any) -> RunResult:
             **more,
         }
     )
-
-

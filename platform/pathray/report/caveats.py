@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from pathray.finetuning.result import RunResult
+from pathray.report.protocol import pooled
 from pathray.report.wording import CHANCE, count, listed, main_measure, measure_name
 
 WIDE = 0.2
@@ -74,6 +75,18 @@ def _undefined(result: RunResult) -> Iterator[str]:
         )
 
 
+def _certain(result: RunResult) -> Iterator[str]:
+    main = main_measure(result.task)
+    scores = {fold.fold: fold.scores[main] for fold in result.evaluation.folds}
+    scores["all"] = result.evaluation.overall[main]
+    without = [name for name, one in scores.items() if one.low is not None and one.low == one.high]
+    if without:
+        yield (
+            f"An interval without width ({listed(without)}) is no certainty: few patients were "
+            "ordered without an error, and resampling cannot show more."
+        )
+
+
 def _coverage(result: RunResult) -> Iterator[str]:
     tested, all_of_them = result.evaluation.patients, result.cohort.patients
     if tested < all_of_them:
@@ -105,7 +118,7 @@ def _embeddings(result: RunResult) -> Iterator[str]:
 
 
 def _always(result: RunResult) -> Iterator[str]:
-    yield f"Overall numbers: {result.evaluation.pooling}."
+    yield pooled(result)
     if result.task == "survival":
         yield (
             "Risks of different folds come from different models and are not comparable: patients "
@@ -119,5 +132,5 @@ def _always(result: RunResult) -> Iterator[str]:
 
 
 _RULES: tuple[Callable[[RunResult], Iterator[str]], ...] = (
-    _chance, _width, _few, _undefined, _coverage, _cohort, _embeddings, _always,
+    _chance, _width, _few, _undefined, _certain, _coverage, _cohort, _embeddings, _always,
 )  # fmt: skip

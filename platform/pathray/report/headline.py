@@ -42,19 +42,19 @@ def meaning(result: RunResult) -> str:
     name = main_measure(result.task)
     pair = {
         "auc": _auc_pair(result),
-        "c_index": "of two patients, the one with the earlier event is given the higher risk",
+        "c_index": ", of two patients, the one with the earlier event is given the higher risk",
     }[name]
-    return f"{MEASURES[name]}: how often {pair}; {CHANCE[name]} is chance, 1 is always."
+    return f"{MEASURES[name]}: how often{pair}; {CHANCE[name]} is chance, 1 is always."
 
 
 def _auc_pair(result: RunResult) -> str:
     if len(result.classes) == 2:
         first, second = result.classes
         return (
-            f"a {result.level} of {second} is given a higher probability of {second} than one "
+            f" a {result.level} of {second} is given a higher probability of {second} than one "
             f"of {first}"
         )
     return (
-        f"a {result.level} of a class is given a higher probability of it than one of another "
+        f" a {result.level} of a class is given a higher probability of it than one of another "
         "class (mean over the classes)"
     )
