@@ -38,6 +38,8 @@ def _chance(result: RunResult) -> Iterator[str]:
 def _width(result: RunResult) -> Iterator[str]:
     name = main_measure(result.task)
     overall = result.evaluation.overall[name]
+    if overall.value is None:
+        return
     if overall.low is None or overall.high is None:
         yield f"The {measure_name(name, result.task)} has no interval: there are too few patients."
     elif overall.high - overall.low > WIDE:
@@ -77,8 +79,8 @@ def _undefined(result: RunResult) -> Iterator[str]:
 
 def _certain(result: RunResult) -> Iterator[str]:
     main = main_measure(result.task)
-    scores = {fold.fold: fold.scores[main] for fold in result.evaluation.folds}
-    scores["all"] = result.evaluation.overall[main]
+    scores = {f"fold {fold.fold}": fold.scores[main] for fold in result.evaluation.folds}
+    scores["all folds"] = result.evaluation.overall[main]
     without = [name for name, one in scores.items() if one.low is not None and one.low == one.high]
     if without:
         yield (

@@ -63,7 +63,8 @@ def _folds(result: RunResult) -> str:
             ("test", "to be tested on."),
         )
     )
-    return f"{scheme(result)} Each model had {sizes}"
+    who = "The model" if len(result.folds) == 1 else "Each model"
+    return f"{scheme(result)} {who} had {sizes}"
 
 
 def scheme(result: RunResult) -> str:
@@ -86,7 +87,9 @@ def pooled(result: RunResult) -> str:
     """How the overall numbers came from the folds: `evaluation.pooling` for a reader."""
     repeats = len({fold.fold.repeat for fold in result.folds})
     if repeats == len(result.folds):
-        return "Overall numbers are means over the folds." if repeats > 1 else "There is one fold."
+        if repeats > 1:
+            return "Overall numbers are means over the folds."
+        return "There is one fold: another division of the patients could give other numbers."
     if result.task == "survival":
         said = (
             "The overall C-index counts pairs of patients within folds; the other measures are "
