@@ -167,7 +167,7 @@ def test_the_distance_from_the_diagonal_is_the_calibration_error(classes: RunRes
     ece = (counts * gaps).sum() / counts.sum()
     assert ece == pytest.approx(classes.evaluation.overall["ece"].value, abs=1e-4)
     assert sum(bins["count"]) == classes.cohort.slides
-    assert all(patients <= slides for slides, patients in zip(bins["count"], bins["patients"]))  # noqa: B905
+    assert all(p <= n for n, p in zip(bins["count"], bins["patients"], strict=True))
 
 
 def test_intervals_of_shares_are_wilsons() -> None:
