@@ -219,6 +219,15 @@ def test_a_sound_result_has_only_the_caveats_of_every_run() -> None:
     assert len(caveats(class_run(patients=120))) == 3
 
 
+def test_a_training_that_was_cut_short_is_told(classes: RunResult) -> None:
+    fold = classes.folds[1]
+    short = fold.model_copy(update={"best_epoch": fold.history[-1].epoch})
+    cut = classes.model_copy(update={"folds": (classes.folds[0], short, *classes.folds[2:])})
+    told = "The last epoch was the best one in 1 fold (1): with more epochs"
+    assert any(sentence.startswith(told) for sentence in caveats(cut))
+    assert not any("last epoch" in sentence for sentence in caveats(classes))
+
+
 def test_a_measure_that_is_undefined_says_why() -> None:
     names = [f"P{number:03}" for number in range(30)]
     result = class_run(patients=30, folds=one_fold(names, names[20::2]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from pathray.finetuning.result import RunResult
+from pathray.finetuning.result import FoldRecord, RunResult
 from pathray.report.protocol import pooled
 from pathray.report.wording import CHANCE, count, listed, main_measure, measure_name
 
@@ -101,6 +101,19 @@ def _coverage(result: RunResult) -> Iterator[str]:
         )
 
 
+def _unfinished(result: RunResult) -> Iterator[str]:
+    last = [fold.fold.name for fold in result.folds if _still_learning(fold)]
+    if last:
+        yield (
+            f"The last epoch was the best one in {count(len(last), 'fold')} ({listed(last)}): "
+            "with more epochs the models could have learnt more."
+        )
+
+
+def _still_learning(fold: FoldRecord) -> bool:
+    return len(fold.history) > 1 and fold.best_epoch == fold.history[-1].epoch
+
+
 def _cohort(result: RunResult) -> Iterator[str]:
     yield from result.cohort.warnings
     yield from result.cohort.notes
@@ -134,5 +147,6 @@ def _always(result: RunResult) -> Iterator[str]:
 
 
 _RULES: tuple[Callable[[RunResult], Iterator[str]], ...] = (
-    _chance, _width, _few, _undefined, _certain, _coverage, _cohort, _embeddings, _always,
+    _chance, _width, _few, _undefined, _certain,
+    _coverage, _unfinished, _cohort, _embeddings, _always,
 )  # fmt: skip

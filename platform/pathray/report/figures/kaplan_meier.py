@@ -39,8 +39,7 @@ def kaplan_meier_curves(result: RunResult) -> Figure:
         "kaplan_meier",
         "Kaplan-Meier curves of predicted risk",
         "Tested patients, cut in each fold at the median risk of its training patients. Bands: "
-        "95% intervals (Greenwood, log-log); ticks: censored patients. Patients tested several "
-        "times are in the group they were in most often.",
+        f"95% intervals (Greenwood, log-log); ticks: censored patients.{_again(result)}",
         f"Kaplan-Meier curves, log-rank {p_value(p)}. " + " ".join(_said(c, unit) for c in curves),
         {
             "log_rank_p": p,
@@ -50,6 +49,13 @@ def kaplan_meier_curves(result: RunResult) -> Figure:
         (PAGE, 5.4),
         partial(_draw, curves, groups, ticks, at_risk, p, time_axis(result)),
     )
+
+
+def _again(result: RunResult) -> str:
+    tests = sum(len(fold.fold.test) for fold in result.folds)
+    if tests == result.evaluation.patients:
+        return ""
+    return " Patients tested several times are in the group they were in most often."
 
 
 def _ticks(longest: float) -> np.ndarray:
