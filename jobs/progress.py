@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -59,7 +60,7 @@ class Snapshot:
         if self.new_tiles:
             parts.append(f"{self.rate:,.0f} tiles/s")
         if self.eta_seconds is not None:
-            parts.append(f"{_clock(self.eta_seconds)} to go")
+            parts.append(f"{clock(self.eta_seconds)} to go")
         shares = self.shares()
         if shares:
             stage = max(shares, key=lambda name: shares[name])
@@ -69,16 +70,25 @@ class Snapshot:
         return f"{job}: " + " · ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are some."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+class Told(Protocol):
+    """The state of a run, of whatever kind."""
+
+    def line(self, job: str) -> str:
+        """The run in one line."""
+        ...
+
+
 class Progress:
     """Prints snapshots from a thread of its own until stopped."""
 
-    def __init__(self, job: str, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, job: str, snapshot: Callable[[], Told]) -> None:
         self._job, self._snapshot = job, snapshot
         self._console = Console(stderr=True)
         self._stopped = threading.Event()
@@ -115,7 +125,7 @@ class Progress:
         )
         tiles = sum(status.n_tiles for status in statuses)
         lost = sum(status.tiles_lost for status in statuses)
-        speed = f"{end.new_tiles:,} in this run, {_clock(end.seconds)}, {end.rate:,.0f} a second"
+        speed = f"{end.new_tiles:,} in this run, {clock(end.seconds)}, {end.rate:,.0f} a second"
         print(f"  tiles   {tiles:,} ({speed})" + (f", {lost:,} lost" if lost else ""))
         shares = end.shares()
         for stage, seconds in end.busy.items():

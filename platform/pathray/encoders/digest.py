@@ -24,7 +24,7 @@ def digest_of(tensors: "Mapping[str, torch.Tensor]", spec: EncoderSpec) -> str:
     names = sorted(tensors)
     # hashlib frees the interpreter lock on large buffers: a ViT-g hashes in seconds.
     with ThreadPoolExecutor(_THREADS) as pool:
-        hashes = list(pool.map(lambda name: _tensor_line(name, tensors[name]), names))
+        hashes = list(pool.map(lambda name: tensor_line(name, tensors[name]), names))
     whole = hashlib.sha256(json.dumps(_preprocessing(spec), sort_keys=True).encode())
     for line in hashes:
         whole.update(line)
@@ -42,7 +42,8 @@ def _preprocessing(spec: EncoderSpec) -> dict[str, object]:
     }
 
 
-def _tensor_line(name: str, tensor: "torch.Tensor") -> bytes:
+def tensor_line(name: str, tensor: "torch.Tensor") -> bytes:
+    """What enters a digest of one tensor on the CPU: name, type, shape and sha256."""
     if tensor.is_floating_point():
         tensor = tensor.float()
     data = tensor.detach().contiguous().numpy()

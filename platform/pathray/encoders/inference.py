@@ -74,11 +74,11 @@ def _common(tensors: "Tensors") -> dict[str, Any]:
         "patch_size": int(patch),
         "embed_dim": int(width),
         "depth": len(blocks),
-        "mlp_ratio": _ratio(int(hidden), int(width)),
+        "mlp_ratio": mlp_ratio(int(hidden), int(width)),
     }
 
 
-def _ratio(hidden: int, width: int) -> float:
+def mlp_ratio(hidden: int, width: int) -> float:
     """The ratio that timm's int(width * ratio) turns back into `hidden`."""
     exact = hidden / width
     return exact if int(width * exact) == hidden else (hidden + 0.5) / width

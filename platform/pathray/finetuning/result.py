@@ -89,6 +89,26 @@ class SlideAttention(_Frozen):
     least: tuple[AttendedTile, ...]
 
 
+class FoldOutcome(_Frozen):
+    """What a fold's training leaves: everything but the truth of its test.
+
+    `predictions` holds, for every bag of the test, its probabilities (C,) or its one risk, and
+    `curves`, for survival, the probabilities (T,) to be alive at the times of `survival`.
+    """
+
+    fold: str
+    training_bags: int
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    validation: ClassRows | SurvivalRows
+    predictions: dict[str, tuple[float, ...]]
+    curves: dict[str, tuple[float, ...]]
+    survival: SurvivalBasis | None
+    attention: tuple[SlideAttention, ...]
+    digest: str
+    seconds: float
+
+
 class FoldRecord(_Frozen):
     """One fold: its patients, its training, its predictions with the truth beside them.
 

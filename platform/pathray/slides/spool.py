@@ -1,38 +1,22 @@
 """A bounded node-local cache of remote slides, for the readers that need a whole local file.
 
-One folder a slide, named by URI, size and version, holds the slide with its companions. It
-is downloaded aside and renamed, so a partial download is never seen. Every user of a slide
-holds a shared lock; what nobody holds may be evicted, least recently used first.
+One folder a slide, named by URI, size and version, holds the slide with its companions.
 """
 
-import fcntl
 import hashlib
-import os
-import re
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from pathray import storage
 from pathray.errors import SlideError
+from pathray.localcache import PARTIAL, WAIT_SECONDS, LocalCache, default_folder
 from pathray.slides.companions import companions
 from pathray.storage import Entry, Source
 
-WAIT_SECONDS = 600.0
-PARTIAL = ".partial-"
-_ENTRY = re.compile(rf"({re.escape(PARTIAL)})?[0-9a-f]{{24}}-\d+")
-
-
-def default_folder() -> Path:
-    """`PATHRAY_CACHE_DIR`, or a folder of this user in the system's temporary directory."""
-    chosen = os.environ.get("PATHRAY_CACHE_DIR")
-    return Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"pathray-{os.getuid()}"
+__all__ = ["PARTIAL", "WAIT_SECONDS", "Spool", "default_folder"]
 
 
 @dataclass(frozen=True)
@@ -55,82 +39,23 @@ class Spool:
         except FileNotFoundError as error:
             raise SlideError(f"{uri} does not exist") from error
         size = source.size + sum(entry.source.size for entry in others)
+
+        def download(folder: Path) -> None:
+            _download([Entry(uri, source), *others], storage.parent(uri), folder)
+            if storage.stat(uri) != source:
+                raise SlideError("the slide changed while it was being downloaded: run again")
+
         key = _key(uri, source, others)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{key}.lock").open("wb") as lock:
-            _take(lock, fcntl.LOCK_SH)
-            entry = self.folder / f"{key}-{size}"
-            while not entry.is_dir():
-                _take(lock, fcntl.LOCK_EX)
-                if not entry.is_dir():
-                    self._download(uri, source, others, key, entry, size, wait_seconds)
-                _take(lock, fcntl.LOCK_SH)
-            os.utime(entry)
+        with self._cache.lease(key, lambda: size, download, wait_seconds) as entry:
             yield entry / uri.rsplit("/", 1)[-1]
 
     def used_bytes(self) -> int:
         """Bytes of all slides here, those being downloaded included."""
-        return sum(_size(entry) for entry in self._entries())
+        return self._cache.used_bytes()
 
-    def _entries(self) -> list[Path]:
-        # By name, because the folder may be shared: what is not ours is never evicted.
-        return [path for path in self.folder.iterdir() if _ENTRY.fullmatch(path.name)]
-
-    def _download(
-        self,
-        uri: str,
-        source: Source,
-        others: list[Entry],
-        key: str,
-        entry: Path,
-        size: int,
-        wait_seconds: float,
-    ) -> None:
-        """Fetch a slide; the caller holds its exclusive lock."""
-        partial = self.folder / f"{PARTIAL}{key}-{size}"
-        shutil.rmtree(partial, ignore_errors=True)
-        self._make_room(partial, size, wait_seconds)
-        try:
-            base = storage.parent(uri)
-            files = [Entry(uri, source), *others]
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda file: _fetch(file, base, partial), files))
-            if storage.stat(uri) != source:
-                raise SlideError("the slide changed while it was being downloaded: run again")
-            partial.rename(entry)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def _make_room(self, partial: Path, size: int, wait_seconds: float) -> None:
-        """Evict until `size` fits, then reserve it by making the partial folder."""
-        if size > self.limit_bytes:
-            raise SlideError(
-                f"the slide ({size / 1e9:.2f} GB) is larger than the local cache "
-                f"({self.limit_bytes / 1e9:.2f} GB): give a larger --cache-gb"
-            )
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            with (self.folder / "cache.lock").open("wb") as lock:
-                _take(lock, fcntl.LOCK_EX)
-                self._evict(size)
-                if self.used_bytes() + size <= self.limit_bytes:
-                    partial.mkdir()
-                    return
-            if time.monotonic() > deadline:
-                raise SlideError(
-                    f"the local cache {self.folder} is full of slides in use: "
-                    "give a larger --cache-gb"
-                )
-            time.sleep(0.2)
-
-    def _evict(self, size: int) -> None:
-        for entry in sorted(self._entries(), key=_last_used):
-            if self.used_bytes() + size <= self.limit_bytes:
-                return
-            key = entry.name.removeprefix(PARTIAL).rsplit("-", 1)[0]
-            with (self.folder / f"{key}.lock").open("wb") as lock:
-                if _take(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    _remove(entry)
+    @property
+    def _cache(self) -> LocalCache:
+        return LocalCache(self.folder, self.limit_bytes, "slide", SlideError)
 
 
 def _key(uri: str, source: Source, others: list[Entry]) -> str:
@@ -139,32 +64,9 @@ def _key(uri: str, source: Source, others: list[Entry]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
-def _size(entry: Path) -> int:
-    return int(entry.name.rsplit("-", 1)[1])
-
-
-def _last_used(entry: Path) -> float:
-    try:
-        return entry.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _remove(entry: Path) -> None:
-    """Renamed first, so that a half-deleted slide is never taken for a whole one."""
-    if not entry.name.startswith(PARTIAL):
-        doomed = entry.with_name(PARTIAL + entry.name)
-        shutil.rmtree(doomed, ignore_errors=True)
-        entry = entry.rename(doomed)
-    shutil.rmtree(entry, ignore_errors=True)
-
-
-def _take(lock: BinaryIO, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how)
-    except BlockingIOError:
-        return False
-    return True
+def _download(files: list[Entry], base: str, folder: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda file: _fetch(file, base, folder), files))
 
 
 def _fetch(file: Entry, base: str, folder: Path) -> None:

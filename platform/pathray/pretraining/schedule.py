@@ -1,0 +1,28 @@
+"""The learning rate of every step: linear warm-up, then half a cosine."""
+
+import math
+from dataclasses import dataclass
+
+WARMUP_START = 1e-4
+"""Share of the peak at step 0 (BEPH, BEiT v2)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A pure function of the step, so that a resumed run needs no state of it.
+
+    The rate is `peak` at step `warmup` and nears `final` at step `steps`.
+    """
+
+    peak: float
+    final: float
+    steps: int
+    warmup: int
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            start = self.peak * WARMUP_START
+            return start + (self.peak - start) * step / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.final + (self.peak - self.final) * (1 + math.cos(math.pi * done)) / 2
