@@ -119,7 +119,9 @@ def _table(axes: Axes, ticks: np.ndarray, at_risk: dict[str, list[int]]) -> None
     for row, (name, counts) in enumerate(at_risk.items()):
         axes.get_yticklabels()[row].set_color(COLOURS[name])
         for tick, n in zip(ticks, counts, strict=True):
-            axes.text(tick, row, f"{n:,}", ha="center", va="center", fontsize=8.5, clip_on=False)
+            axes.text(
+                tick, row, f"{n:,}", ha="center", va="center_baseline", fontsize=8.5, clip_on=False
+            )
     axes.set_title("Number at risk", fontsize=8.5)
     axes.tick_params(length=0, labelbottom=False, pad=22)
     axes.spines[:].set_visible(False)
