@@ -35,11 +35,12 @@ def class_run(
     strength: float = 1.5,
     resamples: int = RESAMPLES,
     protocol: str = "k_folds",
+    prefix: str = "P",
     **more: Any,
 ) -> RunResult:
     """A run over classes, most patients with one slide, some with two."""
     rng = np.random.default_rng(SEED)
-    names = tuple(f"P{number:03}" for number in range(patients))
+    names = tuple(f"{prefix}{number:03}" for number in range(patients))
     truth = {name: number % len(classes) for number, name in enumerate(names)}
     if folds is None:
         strata = Strata(names, np.array(list(truth.values())), tuple(classes))
@@ -64,7 +65,6 @@ def class_run(
     counts = np.bincount(list(truth.values()), minlength=len(classes)).tolist()
     return _run(
         records,
-        target="subtype",
         task="classification",
         classes=tuple(classes),
         level="slide",
@@ -99,7 +99,6 @@ def survival_run(
     seen = int(follow_up.event.sum())
     return _run(
         records,
-        target="survival",
         task="survival",
         classes=(),
         level="patient",
@@ -147,7 +146,9 @@ def _class_rows(
 ) -> ClassRows:
     """Every model sees a slide a little differently."""
     rows = [(slide, name) for name in patients for slide in slides[name]]
-    seen = [probabilities[slide] * rng.uniform(0.8, 1.2, len(probabilities[slide])) for slide, _ in rows]
+    seen = [
+        probabilities[slide] * rng.uniform(0.8, 1.2, len(probabilities[slide])) for slide, _ in rows
+    ]
     return ClassRows(
         bags=tuple(slide for slide, _ in rows),
         patients=tuple(name for _, name in rows),
@@ -234,7 +235,7 @@ def _cohort(slides: dict[str, tuple[str, ...]], groups: dict[str, int]) -> Cohor
         tiles=400 * count,
         groups=groups,
         joined_on="slide_id",
-        left_out=("2 slide(s) no subtype: S1, S2",),
+        left_out=("2 slide(s) left out, no subtype: S1, S2",),
         warnings=(),
         notes=(),
         digest="c0" * 32,
@@ -259,11 +260,10 @@ def _run(records: tuple[FoldRecord, ...], **more: Any) -> RunResult:
                 "dim": 768,
             },
             "folds": records,
+            "target": "survival" if more["task"] == "survival" else "subtype",
             "time": "2026-05-04T10:00:00+00:00",
             "version": "0.1.0",
             "seconds": 93.5,
             **more,
         }
     )
-
-

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from pathray.finetuning.result import RunResult
+from pathray.finetuning.result import FoldRecord, RunResult
+from pathray.report.protocol import pooled
 from pathray.report.wording import CHANCE, count, listed, main_measure, measure_name
 
 WIDE = 0.2
@@ -37,6 +38,8 @@ def _chance(result: RunResult) -> Iterator[str]:
 def _width(result: RunResult) -> Iterator[str]:
     name = main_measure(result.task)
     overall = result.evaluation.overall[name]
+    if overall.value is None:
+        return
     if overall.low is None or overall.high is None:
         yield f"The {measure_name(name, result.task)} has no interval: there are too few patients."
     elif overall.high - overall.low > WIDE:
@@ -74,6 +77,18 @@ def _undefined(result: RunResult) -> Iterator[str]:
         )
 
 
+def _certain(result: RunResult) -> Iterator[str]:
+    main = main_measure(result.task)
+    scores = {f"fold {fold.fold}": fold.scores[main] for fold in result.evaluation.folds}
+    scores["all folds"] = result.evaluation.overall[main]
+    without = [name for name, one in scores.items() if one.low is not None and one.low == one.high]
+    if without:
+        yield (
+            f"An interval without width ({listed(without)}) is no certainty: few patients were "
+            "ordered without an error, and resampling cannot show more."
+        )
+
+
 def _coverage(result: RunResult) -> Iterator[str]:
     tested, all_of_them = result.evaluation.patients, result.cohort.patients
     if tested < all_of_them:
@@ -84,6 +99,19 @@ def _coverage(result: RunResult) -> Iterator[str]:
             "Patients were tested several times by different models; intervals resample patients, "
             "so that repeats do not pass for more patients."
         )
+
+
+def _unfinished(result: RunResult) -> Iterator[str]:
+    last = [fold.fold.name for fold in result.folds if _still_learning(fold)]
+    if last:
+        yield (
+            f"The last epoch was the best one in {count(len(last), 'fold')} ({listed(last)}): "
+            "with more epochs the models could have learnt more."
+        )
+
+
+def _still_learning(fold: FoldRecord) -> bool:
+    return len(fold.history) > 1 and fold.best_epoch == fold.history[-1].epoch
 
 
 def _cohort(result: RunResult) -> Iterator[str]:
@@ -105,7 +133,7 @@ def _embeddings(result: RunResult) -> Iterator[str]:
 
 
 def _always(result: RunResult) -> Iterator[str]:
-    yield f"Overall numbers: {result.evaluation.pooling}."
+    yield pooled(result)
     if result.task == "survival":
         yield (
             "Risks of different folds come from different models and are not comparable: patients "
@@ -119,5 +147,6 @@ def _always(result: RunResult) -> Iterator[str]:
 
 
 _RULES: tuple[Callable[[RunResult], Iterator[str]], ...] = (
-    _chance, _width, _few, _undefined, _coverage, _cohort, _embeddings, _always,
+    _chance, _width, _few, _undefined, _certain,
+    _coverage, _unfinished, _cohort, _embeddings, _always,
 )  # fmt: skip

@@ -18,12 +18,11 @@ def headline(result: RunResult) -> str:
     overall = result.evaluation.overall[name]
     if overall.value is None:
         return f"The {MEASURES[name]} on patients the models had not seen is {UNDEFINED}."
+    bounds = interval(overall.low, overall.high, 2)
+    span = f"95% interval {bounds}" if overall.low is not None else bounds
     said = (
         f"On patients the models had not seen, the {MEASURES[name]} was "
-        f"{number(overall.value, 2)} (95% interval {interval(overall.low, overall.high, 2)})."
-        if overall.low is not None
-        else f"On patients the models had not seen, the {MEASURES[name]} was "
-        f"{number(overall.value, 2)} (without an interval)."
+        f"{number(overall.value, 2)} ({span})."
     )
     return f"{said} {_groups(result)}".rstrip()
 
@@ -40,21 +39,22 @@ def _groups(result: RunResult) -> str:
 def meaning(result: RunResult) -> str:
     """What the main measure measures."""
     name = main_measure(result.task)
-    pair = {
-        "auc": _auc_pair(result),
-        "c_index": "of two patients, the one with the earlier event is given the higher risk",
-    }[name]
-    return f"{MEASURES[name]}: how often {pair}; {CHANCE[name]} is chance, 1 is always."
+    pair = (
+        ", of two patients, the one with the earlier event is given the higher risk"
+        if result.task == "survival"
+        else _auc_pair(result)
+    )
+    return f"{MEASURES[name]}: how often{pair}; {CHANCE[name]} is chance, 1 is always."
 
 
 def _auc_pair(result: RunResult) -> str:
     if len(result.classes) == 2:
         first, second = result.classes
         return (
-            f"a {result.level} of {second} is given a higher probability of {second} than one "
+            f" a {result.level} of {second} is given a higher probability of {second} than one "
             f"of {first}"
         )
     return (
-        f"a {result.level} of a class is given a higher probability of it than one of another "
+        f" a {result.level} of a class is given a higher probability of it than one of another "
         "class (mean over the classes)"
     )

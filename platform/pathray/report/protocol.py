@@ -18,12 +18,18 @@ def time_axis(result: RunResult) -> str:
 def question(result: RunResult) -> str:
     """What the models were to learn, and from whom."""
     cohort = result.cohort
-    groups = listed([f"{n:,} {name}" for name, n in cohort.groups.items()])
+    survival = result.task == "survival"
+    groups = listed(
+        [
+            f"{n:,} {'with the event' if survival and name == 'event' else name}"
+            for name, n in cohort.groups.items()
+        ]
+    )
     whom = (
         f"{count(cohort.slides, 'slide')} of {count(cohort.patients, 'patient')} "
         f"(patients: {groups}; {count(cohort.tiles, 'tile')} in all)"
     )
-    if result.task == "survival":
+    if survival:
         return f"How long is it to the event? Predicted as a risk from {whom}."
     classes = listed(list(result.classes), "or")
     return f"Which “{result.target}” is it: {classes}? Predicted from {whom}."
@@ -57,7 +63,8 @@ def _folds(result: RunResult) -> str:
             ("test", "to be tested on."),
         )
     )
-    return f"{scheme(result)} Each model had {sizes}"
+    who = "The model" if len(result.folds) == 1 else "Each model"
+    return f"{scheme(result)} {who} had {sizes}"
 
 
 def scheme(result: RunResult) -> str:
@@ -74,6 +81,23 @@ def scheme(result: RunResult) -> str:
         f"Patients were divided into {between(_folds_a_repeat(folds))} folds, each of them the "
         f"test of one model, and this {repeats} times over."
     )
+
+
+def pooled(result: RunResult) -> str:
+    """How the overall numbers came from the folds: `evaluation.pooling` for a reader."""
+    repeats = len({fold.fold.repeat for fold in result.folds})
+    if repeats == len(result.folds):
+        if repeats > 1:
+            return "Overall numbers are means over the folds."
+        return "There is one fold: another division of the patients could give other numbers."
+    if result.task == "survival":
+        said = (
+            "The overall C-index counts pairs of patients within folds; the other measures are "
+            "means over the folds"
+        )
+    else:
+        said = "Overall numbers are computed from the predictions of all folds together"
+    return f"{said}; of {repeats} repeats the mean is taken." if repeats > 1 else f"{said}."
 
 
 def _folds_a_repeat(folds: tuple[FoldRecord, ...]) -> list[int]:

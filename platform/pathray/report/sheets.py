@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pathray.contact_sheet import arranged
 from pathray.finetuning.result import AttendedTile, FoldRecord, RunResult, SlideAttention
+from pathray.report.protocol import time_unit
 from pathray.report.wording import number
 from pathray.slides.reader import Pixels
 
@@ -125,21 +126,21 @@ def _risks(
     test = fold.tested_survival()
     one = test.predictions
     rows = {patient: row for row, patient in enumerate(one.patients)}
-    unit = str(result.settings.get("time_unit") or "")
+    unit = time_unit(result)
     for attention in fold.attention:
         patient = patients[attention.slide_id]
         row = rows[patient]
         above = float(one.risk[row]) - test.cut
         seen = "event" if one.follow_up.event[row] else "censored"
-        when = f"{seen} at {one.follow_up.time[row]:g} {unit}".rstrip()
+        side = "above" if above > 0 else "below"
+        when = f"{seen} at {number(float(one.follow_up.time[row]), 1)} {unit}".rstrip()
         yield _Candidate(
             group="High risk" if above > 0 else "Low risk",
             rank=abs(above),
-            note=f"{when}; risk {number(above, 2)} above the cut" if above > 0
-            else f"{when}; risk {number(-above, 2)} below the cut",
+            note=f"{when}; risk {number(abs(above), 2)} {side} the cut",
             patient=patient,
             attention=attention,
-        )  # fmt: skip
+        )
 
 
 def jpeg(tiles: Sequence[Pixels]) -> bytes:

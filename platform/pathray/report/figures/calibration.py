@@ -40,7 +40,7 @@ def calibration(result: RunResult) -> Figure:
         "Calibration",
         "Predictions by the probability of their most probable class. On the dashed line a model "
         "is right as often as it says; below it, it is too sure. Bars: 95% Wilson intervals for "
-        "as many patients as a bin holds.",
+        "as many patients as a bin holds. ECE: the mean distance from the line.",
         f"Share of right predictions by predicted probability. Calibration error {ece}.",
         asdict(bins),
         (COLUMN, 4.6),
@@ -81,10 +81,9 @@ def _draw(bins: _Bins, ece: str, canvas: Canvas) -> None:
     x, y = gaps(bins.confidence), gaps(bins.accuracy)
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
     above.vlines(x, gaps(bins.low), gaps(bins.high), color=BLUE, linewidth=1.2, alpha=0.6)
-    above.plot(x, y, "o", color=BLUE, markersize=5, label=f"ECE {ece}")
+    above.plot(x, y, "o", color=BLUE, markersize=5)
     above.set(ylabel="Share that is right", ylim=(-0.02, 1.02))
     above.grid(True)
-    above.legend(loc="lower right" if np.nanmin(y) > 0.3 else "upper left")
     centres = (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     below.bar(centres, bins.count, width=0.9 / CALIBRATION_BINS, color=QUIET)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -94,4 +93,4 @@ def _draw(bins: _Bins, ece: str, canvas: Canvas) -> None:
         ylabel="Count",
         xlim=(max(0.0, lowest - 0.03), 1.02),
     )
-    above.set_title(count(sum(bins.count), "prediction"))
+    above.set_title(f"{count(sum(bins.count), 'prediction')}, ECE {ece}")

@@ -14,7 +14,7 @@ from pathray.evaluation.bootstrap import Estimate
 from pathray.finetuning.result import RunResult
 from pathray.report.figure import COLUMN, Figure
 from pathray.report.style import BLUE, INK, QUIET, label
-from pathray.report.wording import CHANCE, MEASURES, UNDEFINED, count, estimated, main_measure
+from pathray.report.wording import CHANCE, MEASURES, UNDEFINED, estimated, main_measure
 
 ROW = 0.27
 """Inches a fold."""
@@ -39,8 +39,8 @@ def forest(result: RunResult) -> Figure:
     return Figure.drawn(
         "forest",
         f"{name} of each fold",
-        "Points with 95% bootstrap intervals, one a fold; the diamond is all of them "
-        f"({result.evaluation.pooling}). The dashed line is chance.",
+        "Points with 95% bootstrap intervals, one a fold; the diamond is all of them together. n: "
+        "tested patients. The dashed line is chance.",
         f"Forest plot. All: {name} {estimated(overall)}. "
         + "; ".join(f"fold {row.fold}: {estimated(row.estimate)}" for row in rows),
         {"measure": measure, "overall": asdict(overall), "folds": [asdict(row) for row in rows]},
@@ -71,7 +71,6 @@ def _draw(
         side.spines[["left", "right"]].set_visible(False)
     axes.grid(True, axis="x")
     axes.set_xlabel(f"{MEASURES[measure]} (95% interval)")
-    axes.set_title(f"{count(len(rows), 'fold')}, n patients")
 
 
 def _short(estimate: Estimate | Mapping[str, Any]) -> str:

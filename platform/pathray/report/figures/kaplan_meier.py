@@ -39,8 +39,7 @@ def kaplan_meier_curves(result: RunResult) -> Figure:
         "kaplan_meier",
         "Kaplan-Meier curves of predicted risk",
         "Tested patients, cut in each fold at the median risk of its training patients. Bands: "
-        "95% intervals (Greenwood, log-log); ticks: censored patients. Patients tested several "
-        "times are in the group they were in most often.",
+        f"95% intervals (Greenwood, log-log); ticks: censored patients.{_again(result)}",
         f"Kaplan-Meier curves, log-rank {p_value(p)}. " + " ".join(_said(c, unit) for c in curves),
         {
             "log_rank_p": p,
@@ -50,6 +49,13 @@ def kaplan_meier_curves(result: RunResult) -> Figure:
         (PAGE, 5.4),
         partial(_draw, curves, groups, ticks, at_risk, p, time_axis(result)),
     )
+
+
+def _again(result: RunResult) -> str:
+    tests = sum(len(fold.fold.test) for fold in result.folds)
+    if tests == result.evaluation.patients:
+        return ""
+    return " Patients tested several times are in the group they were in most often."
 
 
 def _ticks(longest: float) -> np.ndarray:
@@ -113,7 +119,9 @@ def _table(axes: Axes, ticks: np.ndarray, at_risk: dict[str, list[int]]) -> None
     for row, (name, counts) in enumerate(at_risk.items()):
         axes.get_yticklabels()[row].set_color(COLOURS[name])
         for tick, n in zip(ticks, counts, strict=True):
-            axes.text(tick, row, f"{n:,}", ha="center", va="center", fontsize=8.5, clip_on=False)
+            axes.text(
+                tick, row, f"{n:,}", ha="center", va="center_baseline", fontsize=8.5, clip_on=False
+            )
     axes.set_title("Number at risk", fontsize=8.5)
-    axes.tick_params(length=0, labelbottom=False)
+    axes.tick_params(length=0, labelbottom=False, pad=22)
     axes.spines[:].set_visible(False)

@@ -27,6 +27,7 @@ Measure = Callable[[Floats, Booleans, Floats], Floats]
 
 GRID = np.linspace(0, 1, 101)
 """False-positive rates of a ROC curve, recalls of a precision-recall curve."""
+COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class _Kind:
     across: str
     up: str
     measure: str
+    short: str
     curve: Measure
     area: Callable[[NDArray[np.integer], Floats, Floats], Floats]
     caption: str
@@ -101,6 +103,7 @@ ROC = _Kind(
     across="False-positive rate (1 - specificity)",
     up="True-positive rate (sensitivity)",
     measure="AUC",
+    short="AUC",
     curve=roc_curve,
     area=auc,
     caption="Each point is a threshold on the predicted probability. The dashed line is chance.",
@@ -109,19 +112,20 @@ PRECISION_RECALL = _Kind(
     name="precision_recall",
     title="Precision-recall curve",
     across="Recall (sensitivity)",
-    up="Precision (positive predictive value)",
+    up="Precision (predictive value)",
     measure="average precision",
+    short="AP",
     curve=precision_recall_curve,
     area=average_precision,
-    caption="Each point is a threshold on the predicted probability. The dashed line is chance: "
-    "the share of the class.",
+    caption="Each point is a threshold on the predicted probability; AP is the average precision. "
+    "The dashed line is chance: the share of the class.",
 )
 
 
 def _figure(result: RunResult, kind: _Kind) -> Figure:
     found = [_curves(result, kind, number) for number in _judged(result.classes)]
     one = len(found) == 1
-    size = (COLUMN, 4.6) if one else (PAGE, 3.9 * -(-len(found) // 3))
+    size = (COLUMN, 4.6) if one else (PAGE, 3.6 * -(-len(found) // COLUMNS))
     each = "; ".join(f"{curves.name}: {kind.measure} {estimated(curves.area)}" for curves in found)
     many = "Thin lines are folds. " if len(result.folds) > 1 else ""
     return Figure.drawn(
@@ -180,9 +184,12 @@ def _defined(curve: Sequence[float | None]) -> bool:
 
 
 def _draw(kind: _Kind, found: Sequence[_ClassCurves], result: RunResult, canvas: Canvas) -> None:
-    for axes, curves in zip(panels(canvas, len(found), 3), found, strict=True):
+    for place, (axes, curves) in enumerate(
+        zip(panels(canvas, len(found), COLUMNS), found, strict=True)
+    ):
         unit_square(axes)
         _draw_class(axes, kind, curves, result)
+        axes.set(xlabel=kind.across, ylabel="" if place % COLUMNS else kind.up)
 
 
 def _draw_class(axes: Axes, kind: _Kind, curves: _ClassCurves, result: RunResult) -> None:
@@ -196,13 +203,12 @@ def _draw_class(axes: Axes, kind: _Kind, curves: _ClassCurves, result: RunResult
                 np.r_[start, GRID], np.r_[start, gaps(curve)], color=FAINT, linewidth=0.8,
                 label="" if number else f"each fold ({len(curves.folds)})",
             )  # fmt: skip
-    curves.band.draw(axes, GRID, BLUE, f"{kind.measure} {estimated(curves.area, 2)}")
+    curves.band.draw(axes, GRID, BLUE, f"{kind.short} {estimated(curves.area, 2)}")
     if curves.undrawn:
         lost = count(len(curves.undrawn), "fold")
         axes.plot([], [], linestyle="none", label=f"{lost} undefined")
-    axes.set(xlabel=kind.across, ylabel=kind.up)
     axes.set_title(
-        f"{label(curves.name, 22)} (n = {curves.cases}) against "
-        f"{label(curves.rest, 22)} (n = {curves.controls})"
+        f"{label(curves.name)} ({count(curves.cases, result.level)})\n"
+        f"against {label(curves.rest)} ({curves.controls:,})"
     )
     axes.legend(loc="lower right" if kind is ROC else "lower left")

@@ -50,7 +50,7 @@ def _spread(result: RunResult, number: int) -> _Spread:
     two = len(result.classes) == 2
     return _Spread(
         name=result.classes[number],
-        rest=result.classes[0] if two else "the rest",
+        rest=result.classes[0] if two else "another class",
         of_class=int(mine.sum()),
         of_others=int((~mine).sum()),
         class_share=_shares(values[mine]),

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from pathray.finetuning.result import RunResult
-from pathray.report.figure import COLUMN, Figure, numbers
+from pathray.report.figure import PAGE, Figure, numbers
 from pathray.report.style import BLUE, ORANGE, QUIET, label
 
 ROW = 0.42
@@ -30,7 +30,7 @@ def risks(result: RunResult) -> Figure:
         "are not comparable.",
         "Dot plot of predicted risks in each fold, by whether the event was seen.",
         {"folds": rows},
-        (COLUMN, max(2.8, 1.5 + ROW * len(rows))),
+        (PAGE, max(2.8, 1.5 + ROW * len(rows))),
         partial(_draw, rows),
     )
 

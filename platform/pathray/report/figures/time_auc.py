@@ -106,7 +106,8 @@ def _draw(
         )  # fmt: skip
     if len(times):
         band.draw(axes, times, BLUE, "mean of folds" if several else "AUC at a time")
-    axes.set(xlabel=axis, ylabel="AUC", ylim=(-0.02, 1.02))
+    drawn = np.concatenate([gaps(each.auc) for each in folds] + [gaps(band.low), [0.45]])
+    axes.set(xlabel=axis, ylabel="AUC", ylim=(np.nanmin(drawn) - 0.05, 1.02))
     axes.grid(True)
     axes.set_title(f"mean over times {overall}")
     if axes.get_legend_handles_labels()[0]:
