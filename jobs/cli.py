@@ -14,6 +14,8 @@ JOBS = {
     "tile": "cut slides into Parquet tile shards",
     "embed": "embed slides or tile shards, one Parquet object a slide",
     "pretrain": "learn a tile encoder from tile shards",
+    "finetune": "train and judge slide models on embeddings and a clinical table",
+    "predict": "apply a slide model to embeddings or slides",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
     "demo": "draw a small synthetic cohort and run everything on it",

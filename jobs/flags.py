@@ -30,7 +30,8 @@ def parse(model: type[Model], argv: Sequence[str], prog: str) -> Model:
     """The validated flags of a job; RequestError with one line when something is wrong."""
     parser = _OneLineParser(prog=prog, description=model.__doc__, allow_abbrev=False)
     for name, field in model.model_fields.items():
-        _add_flag(parser, name, field)
+        # `register` and the like are methods of a model: such a field has an alias.
+        _add_flag(parser, field.alias or name, field)
     parser.add_argument("--config", metavar="FILE", help="read flags from a YAML file first")
     given = vars(parser.parse_args(argv))
     config = given.pop("config")

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.mailbox import open_mailbox
 from jobs.pretrainfollow import Follower
 from jobs.pretrainrequest import Request
 from pathray import storage
@@ -54,7 +55,7 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
     PathrayError for what another try would meet again, or when processes die three times
     without a new checkpoint.
     """
-    mailbox = _open_mailbox()
+    mailbox = open_mailbox()
     checkpoints = Checkpoints(storage.join(request.practice.out, CHECKPOINTS))
     deaths, newest = 0, checkpoints.steps()[-1:]
     while True:
@@ -155,29 +156,6 @@ def work(config: dict[str, Any]) -> None:
     except PathrayError as error:
         tell(Stopped(one_line(error)))
         raise
-
-
-class Mailbox:
-    """What workers say, until the driver asks for it."""
-
-    def __init__(self) -> None:
-        self._events: list[Event] = []
-
-    def put(self, event: Event) -> None:
-        self._events.append(event)
-
-    def take(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
-
-
-def _open_mailbox() -> "ActorHandle[Any]":
-    """On the driver's own node: it is lost only when the driver is."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
 
 
 def _listen(mailbox: "ActorHandle[Any]", follower: Follower) -> None:

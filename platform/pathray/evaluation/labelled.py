@@ -35,7 +35,7 @@ class LabelledTiles:
     def read(self) -> Pixels:
         """All tiles, uint8 (N, H, W, 3). RequestError when sizes differ or one is damaged."""
         with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
-            tiles = list(pool.map(_read_tile, self.uris))
+            tiles = list(pool.map(lambda uri: read_tile(uri, "--probe"), self.uris))
         for uri, tile in zip(self.uris, tiles, strict=True):
             if tile.shape != tiles[0].shape:
                 sides = " and ".join(f"{t.shape[1]} x {t.shape[0]}" for t in (tiles[0], tile))
@@ -43,31 +43,33 @@ class LabelledTiles:
         return np.stack(tiles)
 
 
-def find_labelled(uri: str) -> LabelledTiles:
-    """The tiles of a folder: those of its `labels.csv` (path, label, group), or a folder a class.
+def find_labelled(uri: str, flag: str = "--probe") -> LabelledTiles:
+    """The tiles of a table (CSV: path, label, group), or of a folder: those of its `labels.csv`,
+    or a folder a class.
 
-    Without a column `group`, and in folders, each tile is a group of its own. RequestError
-    when there are none, or of one label only.
+    Paths are relative to the table. Without a column `group`, and in folders, each tile is a
+    group of its own. RequestError, which names the flag, when there are none, or of one label.
     """
     try:
-        table = storage.join(uri, TABLE)
-        rows = _listed(uri, table) if storage.exists(table) else _foldered(uri)
-    except PathrayError:
-        raise
+        table = uri if uri.endswith(".csv") else storage.join(uri, TABLE)
+        rows = _listed(table) if storage.exists(table) else _foldered(uri)
+    except PathrayError as error:
+        raise RequestError(f"{flag}: {error}") from error
     except Exception as error:  # each store has its own exceptions for refusals
-        raise RequestError(f"--probe: {storage.reason(uri, error)}") from error
+        raise RequestError(f"{flag}: {storage.reason(uri, error)}") from error
     if len({label for _, label, _ in rows}) < 2:
-        raise RequestError(f"--probe: {uri} holds no {TABLE} and no tiles in two folders or more")
+        raise RequestError(f"{flag}: {uri} holds no {TABLE} and no tiles in two folders or more")
     uris, labels, groups = zip(*rows, strict=True)
     return LabelledTiles(uris, np.array(labels), np.array(groups))
 
 
-def _listed(uri: str, table: str) -> list[tuple[str, str, str]]:
+def _listed(table: str) -> list[tuple[str, str, str]]:
+    base = storage.parent(table)
     rows = list(csv.DictReader(io.StringIO(storage.read_bytes(table).decode("utf-8-sig"))))
     if rows and not {"path", "label"} <= set(rows[0]):
-        raise RequestError(f"--probe: {table} needs the columns path and label")
+        raise RequestError(f"{table} needs the columns path and label")
     return [
-        (storage.join(uri, row["path"]), row["label"], row.get("group") or row["path"])
+        (storage.join(base, row["path"]), row["label"], row.get("group") or row["path"])
         for row in rows
     ]
 
@@ -80,10 +82,11 @@ def _foldered(uri: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _read_tile(uri: str) -> Pixels:
+def read_tile(uri: str, flag: str = "--tiles") -> Pixels:
+    """One tile, uint8 (H, W, 3); RequestError, which names the flag, when it cannot be read."""
     try:
         return decode_image(storage.read_bytes(uri))
     except TileError as error:
-        raise RequestError(f"--probe: {uri}: {error}") from error
+        raise RequestError(f"{flag}: {uri}: {error}") from error
     except Exception as error:
-        raise RequestError(f"--probe: {storage.reason(uri, error)}") from error
+        raise RequestError(f"{flag}: {storage.reason(uri, error)}") from error

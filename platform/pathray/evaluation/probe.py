@@ -6,6 +6,7 @@ and the score is the balanced accuracy of those predictions with a bootstrap ove
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +50,17 @@ def grouped_folds(
 
 
 def knn(known: Floats, labels: Names, asked: Floats) -> Names:
-    """Labels of `asked` (M, D): the nearest of `known` (N, D) by cosine vote, the nearer the more.
+    """Labels of `asked` (M, D), those with the most `knn_votes`."""
+    classes, votes = knn_votes(known, labels, asked)
+    return classes[votes.argmax(axis=1)]
 
-    A vote weighs exp(cosine / 0.07).
+
+def knn_votes(
+    known: Floats, labels: NDArray[Any], asked: Floats
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The labels there are (C,), and the votes (M, C) for each that `asked` (M, D) gets.
+
+    The nearest of `known` (N, D) by cosine vote, the nearer the more: exp(cosine / 0.07).
     """
     similar = _unit(asked) @ _unit(known).T
     k = min(NEIGHBOURS, len(known))
@@ -61,19 +70,23 @@ def knn(known: Floats, labels: Names, asked: Floats) -> Names:
     votes = np.zeros((len(asked), len(classes)))
     for code in range(len(classes)):
         votes[:, code] = (weights * (codes[nearest] == code)).sum(axis=1)
-    return classes[votes.argmax(axis=1)]
+    return classes, votes
 
 
 def linear(known: Floats, labels: Names, asked: Floats) -> Names:
-    """Labels of `asked` by logistic regression on standardised features, classes balanced."""
+    """Labels of `asked` by the `linear_model`."""
+    return linear_model().fit(known, labels).predict(asked)
+
+
+def linear_model() -> Any:
+    """Logistic regression on standardised features, classes balanced; scikit-learn's estimator."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(
+    return make_pipeline(
         StandardScaler(), LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced")
     )
-    return model.fit(known, labels).predict(asked)
 
 
 def score(labels: Names, predicted: Names, groups: Names, seed: int = 0) -> Estimate:

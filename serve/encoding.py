@@ -1,0 +1,75 @@
+"""The tile encoder of an application, and what it says of itself."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathray.embeddings import to_float16
+from pathray.encoders import load_encoder
+from pathray.slides.reader import Pixels
+from serve.batching import TileBatcher
+from serve.settings import EncoderSettings
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What a client is told of the encoder. `mpp` is what it expects, None where unknown."""
+
+    name: str
+    digest: str
+    precision: str
+    dim: int
+    tile_size: int
+    mpp: float | None
+    licence: str | None
+    source: str | None
+
+
+class TileEncoder:
+    """The library's encoder behind a batcher. The weights are loaded once, here."""
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        if settings.threads:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        self._encoder = load_encoder(
+            settings.name,
+            weights=settings.weights,
+            random_init=settings.random_init,
+            seed=settings.seed,
+            precision=settings.precision or "auto",
+        )
+        # A thread of its own, so that the event loop takes in requests during a pass.
+        self._thread = ThreadPoolExecutor(1)
+        self._batches = TileBatcher(self._run, settings.batch_size, settings.wait_ms / 1000)
+
+    @property
+    def card(self) -> EncoderCard:
+        """What it is."""
+        encoder, spec = self._encoder, self._encoder.spec
+        return EncoderCard(
+            name=spec.name,
+            digest=encoder.digest,
+            precision=encoder.precision,
+            dim=encoder.dim,
+            tile_size=spec.tile_size,
+            mpp=spec.mpp,
+            licence=spec.licence,
+            source=spec.source,
+        )
+
+    async def embed(self, tiles: Pixels) -> NDArray[np.float16]:
+        """Embeddings (n, D) as `pathray embed` stores them, of tiles uint8 (n, S, S, 3).
+
+        Raises SlideError where one is not finite.
+        """
+        return to_float16(await self._batches.embed(tiles))
+
+    async def _run(self, tiles: Pixels) -> NDArray[np.float32]:
+        writable = np.require(tiles, requirements=["C", "W"])  # torch warns of read-only memory
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._encoder, writable)
