@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jobs import logs
 from pathray import __version__
 from pathray.errors import PathrayError, RequestError
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"pathray {__version__}")
         return 0
+    logs.configure()
     try:
         return _run(arguments[0], arguments[1:])
     except RequestError as error:

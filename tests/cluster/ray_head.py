@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def ray_head(folder: Path, cpus: int = 1) -> Iterator[Head]:
+def ray_head(
+    folder: Path, cpus: int = 1, variables: Mapping[str, str] | None = None
+) -> Iterator[Head]:
     """Starts `ray start --head` and ends it. Keep `folder` short: sockets lie in it."""
     gcs, dashboard, agent, grpc, runtime, metrics, node, objects, client = free_ports(9)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "AWS_"))} | {
@@ -46,6 +48,7 @@ def ray_head(folder: Path, cpus: int = 1) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
+    environment |= variables or {}
     # The cluster has nothing of this checkout: what runs there was sent.
     environment.pop("PYTHONPATH", None)
     ports = {
