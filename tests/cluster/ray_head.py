@@ -79,6 +79,28 @@ def ray_head(
         _end(process)
 
 
+@contextmanager
+def ray_worker(head: Head, cpus: int = 1) -> Iterator[None]:
+    """A node that joins the head."""
+    agent, grpc, runtime, metrics, node, objects = free_ports(6)
+    ports = {
+        "dashboard-agent-listen-port": agent, "dashboard-agent-grpc-port": grpc,
+        "runtime-env-agent-port": runtime, "metrics-export-port": metrics,
+        "node-manager-port": node, "object-manager-port": objects,
+        "min-worker-port": 0, "max-worker-port": 0,
+    }  # fmt: skip
+    process = subprocess.Popen(
+        ["ray", "start", f"--address={head.gcs}", "--block", "--node-ip-address=127.0.0.1",
+         f"--num-cpus={cpus}", "--object-store-memory=150000000",
+         *(f"--{name}={port}" for name, port in ports.items())],
+        env=head.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        _end(process)
+
+
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
     deadline = time.monotonic() + 90
