@@ -126,12 +126,12 @@ def _send(client: "JobSubmissionClient", identifier: str, submission: Submission
 
 def _follow(client: "JobSubmissionClient", identifier: str) -> "JobDetails":
     """Print the job's log as it grows until the job has ended."""
-    shown, seen = 0, time.monotonic()
+    shown, seen, told = 0, time.monotonic(), False
     while True:
         try:
             shown = asyncio.run(_tail(client, identifier, shown))
             details = client.get_job_info(identifier)
-            seen = time.monotonic()
+            seen, told = time.monotonic(), False
             if details.status.is_terminal():
                 rest = client.get_job_logs(identifier)[shown:]
                 print(rest, end="", flush=True)
@@ -142,6 +142,9 @@ def _follow(client: "JobSubmissionClient", identifier: str) -> "JobDetails":
                     f"lost the cluster: {one_line(error, 200)}; {identifier} may go on, and the "
                     "same command comes back to it"
                 ) from error
+            if not told:
+                print("pathray: the dashboard is away; trying again", file=sys.stderr)
+                told = True
         time.sleep(RETRY_SECONDS)
 
 

@@ -154,6 +154,16 @@ def test_a_worker_can_hold_the_largest_task(all_objects) -> None:
             assert amount(limits["memory"]) / amount(limits["cpu"]) >= 2 * 2**30
 
 
+def test_a_full_cache_of_slides_does_not_get_a_worker_evicted(all_objects) -> None:
+    from jobs.tilingflags import TilingFlags
+
+    cache = TilingFlags.model_fields["cache_gb"].default * 1e9
+    for _, cluster in clusters(all_objects):
+        for group in cluster["workerGroupSpecs"]:
+            # Beside it Ray writes what does not fit into memory.
+            assert amount(limits_of(group)["ephemeral-storage"]) >= 1.5 * cache
+
+
 def test_a_job_asks_for_no_more_gpus_than_its_cluster_can_have(all_objects) -> None:
     for job in of_kind(all_objects, "RayJob"):
         cluster = job["spec"]["rayClusterSpec"]
