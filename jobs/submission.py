@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.codepackage import put_package
+from jobs.joblog import JobLog
 from pathray import __version__
 from pathray.errors import PathrayError, RequestError, one_line
 
@@ -126,15 +127,14 @@ def _send(client: "JobSubmissionClient", identifier: str, submission: Submission
 
 def _follow(client: "JobSubmissionClient", identifier: str) -> "JobDetails":
     """Print the job's log as it grows until the job has ended."""
-    shown, seen, told = 0, time.monotonic(), False
+    log, seen, told = JobLog(), time.monotonic(), False
     while True:
         try:
-            shown = asyncio.run(_tail(client, identifier, shown))
+            asyncio.run(_tail(client, identifier, log))
             details = client.get_job_info(identifier)
             seen, told = time.monotonic(), False
             if details.status.is_terminal():
-                rest = client.get_job_logs(identifier)[shown:]
-                print(rest, end="", flush=True)
+                log.end(client.get_job_logs(identifier))
                 return details
         except Exception as error:  # the dashboard or the way to it is away
             if time.monotonic() - seen > LOST_SECONDS:
@@ -148,13 +148,11 @@ def _follow(client: "JobSubmissionClient", identifier: str) -> "JobDetails":
         time.sleep(RETRY_SECONDS)
 
 
-async def _tail(client: "JobSubmissionClient", identifier: str, shown: int) -> int:
-    """Print what follows the first `shown` characters of the log; how many it has by then."""
+async def _tail(client: "JobSubmissionClient", identifier: str, log: JobLog) -> None:
     position = 0
     async for text in client.tail_job_logs(identifier):
-        print(text[max(0, shown - position) :], end="", flush=True)
+        log.take(position, text)
         position += len(text)
-    return max(shown, position)
 
 
 def _exit_code(details: "JobDetails") -> int:

@@ -78,7 +78,9 @@ def test_a_run_is_seen_by_prometheus_and_logged_line_by_line(
     busy = seen["pathray_encoder_busy_seconds_total", ""]
     assert busy == pytest.approx(seen["pathray_stage_seconds_total", "encode"], rel=1)
 
-    events = lines_of(out)
+    assert "failed broken: " in out, "what a person follows is told in words"
+    (driver,) = head.logs.glob("job-driver-*.log")
+    events = lines_of(driver.read_text())
     slide = {event["slide_id"]: event for event in events if event["event"] == "slide"}
     assert {slide_id: event["outcome"] for slide_id, event in slide.items()} == {
         "P01-1": "done", "P02-1": "done", "broken": "failed",

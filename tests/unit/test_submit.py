@@ -1,16 +1,22 @@
 """`pathray submit` before anything leaves this machine."""
 
+import io
 import json
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.cli import main
 from jobs.codepackage import put_package
 from jobs.embed import Flags as EmbedFlags
 from jobs.flags import argv_of, parse
+from jobs.joblog import JobLog, readable
 from jobs.submission import Submission
 from jobs.submit import Flags, checked, submission_id
 from jobs.submitted import ENVIRONMENT, run
@@ -91,6 +97,33 @@ def test_a_rayjob_is_printed_without_asking_a_cluster(capsys: pytest.CaptureFixt
     )
     assert job["spec"]["entrypoint"] == "pathray tile --out=s3://b/tiles/ --slides=s3://b/slides/"
     assert not {"backoffLimit", "suspend", "rayClusterSpec"} & set(job["spec"])
+
+
+@given(st.text("ab\n", max_size=60), st.lists(st.integers(0, 60), max_size=6), st.randoms())
+def test_a_log_is_printed_once_whatever_the_pieces_and_breaks(
+    whole: str, breaks: list[int], random: Random
+) -> None:
+    log, printed = JobLog(), io.StringIO()
+    with redirect_stdout(printed):
+        for broken_at in breaks:  # followed from the beginning, up to where the connection broke
+            position = 0
+            while position < min(broken_at, len(whole)):
+                size = random.randint(1, 5)
+                piece = whole[: min(broken_at, len(whole))][position : position + size]
+                log.take(position, piece)
+                position += len(piece)
+        log.end(whole)
+    assert printed.getvalue() == whole + ("" if whole.endswith("\n") or not whole else "\n")
+
+
+def test_structured_lines_are_told_as_a_person_reads_them() -> None:
+    progress = '{"time": "t", "event": "progress", "job": "tile", "told": "tile: 1/2 slides"}'
+    assert readable(progress) == "tile: 1/2 slides"
+    slide = '{"time": "t", "event": "slide", "slide_id": "a", "error": %s}'
+    assert readable(slide % '"no mpp"') == "failed a: no mpp"
+    assert readable(slide % "null") is None
+    assert readable('{"time": broken') == '{"time": broken'
+    assert readable("plain") == "plain"
 
 
 def test_the_package_holds_the_code_and_nothing_else(tmp_path: Path) -> None:
