@@ -1,6 +1,7 @@
 """The log of a job on a cluster, as a person follows it."""
 
 import json
+import time
 
 
 class JobLog:
@@ -9,9 +10,12 @@ class JobLog:
     def __init__(self) -> None:
         self._received = 0
         self._unfinished = ""
+        self.heard = 0.0
+        """When something of the log last came, by the monotonic clock."""
 
     def take(self, position: int, text: str) -> None:
         """Print the lines that end in `text`, which begins at character `position` of the log."""
+        self.heard = time.monotonic()
         new = text[max(0, self._received - position) :]
         self._received += len(new)
         *lines, self._unfinished = (self._unfinished + new).split("\n")

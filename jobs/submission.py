@@ -127,24 +127,25 @@ def _send(client: "JobSubmissionClient", identifier: str, submission: Submission
 
 def _follow(client: "JobSubmissionClient", identifier: str) -> "JobDetails":
     """Print the job's log as it grows until the job has ended."""
-    log, seen, told = JobLog(), time.monotonic(), False
+    log = JobLog()
+    lost_since: float | None = None
     while True:
         try:
             asyncio.run(_tail(client, identifier, log))
             details = client.get_job_info(identifier)
-            seen, told = time.monotonic(), False
+            lost_since = None
             if details.status.is_terminal():
                 log.end(client.get_job_logs(identifier))
                 return details
         except Exception as error:  # the dashboard or the way to it is away
-            if time.monotonic() - seen > LOST_SECONDS:
+            if lost_since is None or log.heard > lost_since:
+                lost_since = time.monotonic()
+                print("pathray: the dashboard is away; trying again", file=sys.stderr)
+            if time.monotonic() - lost_since > LOST_SECONDS:
                 raise PathrayError(
                     f"lost the cluster: {one_line(error, 200)}; {identifier} may go on, and the "
                     "same command comes back to it"
                 ) from error
-            if not told:
-                print("pathray: the dashboard is away; trying again", file=sys.stderr)
-                told = True
         time.sleep(RETRY_SECONDS)
 
 

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pyarrow.parquet as pq
 import pytest
@@ -109,6 +113,62 @@ def test_a_detached_job_is_followed_by_its_identifier(
     assert code == 0, log + told
     assert "2 slides: 2 done" in log
     assert "mine is there already" in told
+
+
+def test_a_broken_connection_is_taken_up_again_and_no_line_is_told_twice(
+    head: Head, slides: Path, tmp_path: Path
+) -> None:
+    with Way(int(head.url.rsplit(":", 1)[1])) as way:
+        job = start(head, "tile", "--address", way.url, *tile(slides, tmp_path / "out"))
+        assert job.stdout
+        first = [job.stdout.readline() for _ in range(2)]
+        assert "Running entrypoint" in "".join(first)
+        way.breaks()
+        code, rest, told = finish(job)
+    assert code == 0, rest + told
+    log = "".join(first) + rest
+    assert log.count("Running entrypoint") == log.count("2 slides: 2 done") == 1
+    assert "the dashboard is away; trying again" in told
+
+
+class Way:
+    """What lies between a laptop and the dashboard, as a port-forward, and can break."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._open = port, list[socket.socket]()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+        self.breaks()
+
+    def breaks(self) -> None:
+        """Every connection that is open ends."""
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._listening.accept()
+                there = socket.create_connection(("127.0.0.1", self._port))
+                self._open += [here, there]
+                for a, b in ((here, there), (there, here)):
+                    threading.Thread(target=self._carry, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def _carry(a: socket.socket, b: socket.socket) -> None:
+        with suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+        with suppress(OSError):
+            b.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_wrong_token_is_told_in_one_line(head: Head, tmp_path: Path) -> None:
