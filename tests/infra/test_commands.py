@@ -13,7 +13,7 @@ from jobs.cli import JOBS, main
 from jobs.flags import parse
 from jobs.submit import checked
 
-NAMED_BY_THE_DESIGN = {"pretrain", "finetune", "predict", "serve"}
+NAMED_BY_THE_DESIGN = {"serve"}
 """Jobs that may stand here before they are there; their flags are checked once they are."""
 README = INFRA / "README.md"
 

@@ -74,6 +74,13 @@ def test_the_command_line_of_flags_gives_the_same_flags() -> None:
     assert again.model_fields_set == flags.model_fields_set
 
 
+def test_a_flag_that_has_another_name_in_python_keeps_its_own() -> None:
+    told = ("--embeddings", "e", "--cohort", "c", "--target", "t", "--out", "o", "--register", "m")
+    argv = checked("finetune", (*told, "--patient-id", "tcga"))
+    assert "--register=m" in argv
+    assert checked("finetune", tuple(argv)) == argv
+
+
 def test_the_same_request_has_the_same_identifier() -> None:
     first = submission_id("tile", checked("tile", TILE))
     assert first == submission_id("tile", checked("tile", (*TILE[2:], *TILE[:2])))
