@@ -7,16 +7,22 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jobs import logs
 from pathray import __version__
 from pathray.errors import PathrayError, RequestError
 
 JOBS = {
     "tile": "cut slides into Parquet tile shards",
     "embed": "embed slides or tile shards, one Parquet object a slide",
+    "pretrain": "learn a tile encoder from tile shards",
+    "finetune": "train and judge slide models on embeddings and a clinical table",
+    "predict": "apply a slide model to embeddings or slides",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
     "serve": "answer over HTTP: embeddings, predictions, heatmaps",
-    "demo": "draw a small synthetic cohort and run tile and embed on it",
+    "submit": "run a job on a cluster through its Ray dashboard",
+    "estimate": "nodes, hours and money for a cohort",
+    "demo": "draw a small synthetic cohort and run everything on it",
 }
 
 
@@ -29,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"pathray {__version__}")
         return 0
+    logs.configure()
     try:
         return _run(arguments[0], arguments[1:])
     except RequestError as error:

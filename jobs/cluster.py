@@ -3,11 +3,12 @@
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from jobs import logs
 from pathray.errors import RequestError, one_line
 
 CARRIED = ("AWS_", "PATHRAY_")
@@ -26,13 +27,23 @@ class Capacity:
     smallest_node_cpus: float
 
 
+STAGES = ("ray.data", "jobs.stages", "pathray.slides.openslide", "pathray.slides.tiff")
+"""What the tasks of jobs over slides import."""
+
+
 @contextmanager
-def connected() -> Iterator[Capacity]:
-    """A Ray connection for the length of the block; a cluster the job started is stopped."""
+def connected(imports: Sequence[str] = STAGES) -> Iterator[Capacity]:
+    """A Ray connection for the length of the block; a cluster the job started is stopped.
+
+    The workers of a local Ray import these modules while the driver goes on.
+    """
     # Read by Ray when it is first imported: no usage report, no banner, our own progress.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Ray Train looks at its workers every 2 s otherwise, and would change their directory.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     # Tasks of less than a CPU make more workers than CPUs; a local Ray would end the idle ones
     # after a second and start others for the next tasks, seconds of imports each time.
     os.environ.setdefault("RAY_num_workers_soft_limit", str(4 * (os.cpu_count() or 1)))
@@ -58,8 +69,8 @@ def connected() -> Iterator[Capacity]:
                 "RAY_ADDRESS, or unset it to run on this machine"
             ) from error
         started = True
-        if address == "local":
-            _warm_up()
+        if address == "local" and imports:
+            _warm_up(imports)
     else:
         started = False
     try:
@@ -69,16 +80,15 @@ def connected() -> Iterator[Capacity]:
             ray.shutdown()
 
 
-def _warm_up() -> None:
-    """Let the workers of a new local Ray import the stages while the driver goes on."""
+def _warm_up(imports: Sequence[str]) -> None:
     import ray
 
     for _ in range(os.cpu_count() or 1):
-        ray.remote(_import_stages).remote()
+        ray.remote(_import).remote(imports)
 
 
-def _import_stages() -> None:
-    for module in ("ray.data", "jobs.stages", "pathray.slides.openslide", "pathray.slides.tiff"):
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
         importlib.import_module(module)
 
 
@@ -96,6 +106,7 @@ def _carry_environment() -> Callable[[], None]:
 
     def set_environment() -> None:
         os.environ.update(carried)
+        logs.configure()
 
     return set_environment
 

@@ -1,4 +1,4 @@
-"""`pathray convert`: a foreign checkpoint becomes an encoder directory."""
+"""`pathray convert`: a foreign checkpoint becomes an encoder or tokenizer directory."""
 
 import json
 from collections import Counter
@@ -18,11 +18,11 @@ class ConvertFlags(BaseModel):
         description="the checkpoint, a safetensors or torch file at any URI",
         json_schema_extra={"positional": True},
     )
-    format: Literal["beph", "unilm-beitv2", "timm", "hf"] = Field(
-        description="whose names the tensors have: BEPH's release, the BEiT-v2 reference, timm, "
-        "or transformers (ViT, DINOv2)"
+    format: Literal["beph", "unilm-beitv2", "unilm-vqkd", "timm", "hf"] = Field(
+        description="whose names the tensors have: BEPH's release, the BEiT-v2 reference, its "
+        "tokenizer (which becomes a tokenizer directory), timm, or transformers (ViT, DINOv2)"
     )
-    out: str = Field(description="the encoder directory to write, a path or URI")
+    out: str = Field(description="the directory to write, a path or URI")
     like: str | None = Field(
         None, description="registered encoder whose network, preprocessing and pooling it takes"
     )
@@ -31,7 +31,9 @@ class ConvertFlags(BaseModel):
         None, description="JSON arguments of the timm model, e.g. '{\"img_size\": 224}'"
     )
     num_heads: int | None = Field(
-        None, ge=1, description="attention heads, for --format hf; default: width / 64"
+        None,
+        ge=1,
+        description="attention heads, for --format hf and unilm-vqkd; default: width / 64",
     )
     input_size: int | None = Field(
         None, ge=1, description="side in pixels to run at, for --format hf; default: as trained"
@@ -71,6 +73,8 @@ def run(flags: ConvertFlags) -> int:
     """Convert and say what was written and what was left unused; exit code 0."""
     from pathray.encoders.conversion import Overrides, convert
 
+    if flags.format == "unilm-vqkd":
+        return _tokenizer(flags)
     if flags.model is not None and flags.format != "timm":
         raise RequestError("--model is for --format timm; the other formats tell their network")
     kwargs: dict[str, Any] | None = json.loads(flags.model_kwargs) if flags.model_kwargs else None
@@ -100,6 +104,20 @@ def run(flags: ConvertFlags) -> int:
         counts = Counter(name.split(".")[0] for name in done.unused)
         groups = ", ".join(f"{part} ({n})" if n > 1 else part for part, n in counts.items())
         print(f"unused, no part of the encoder: {groups}")
+    return 0
+
+
+def _tokenizer(flags: ConvertFlags) -> int:
+    from pathray.pretraining.reference import convert_vqkd
+
+    meant = {"checkpoint", "format", "out", "num_heads", "allow_pickle"}
+    if stray := sorted(flags.model_fields_set - meant):
+        named = ", ".join("--" + name.replace("_", "-") for name in stray)
+        raise RequestError(f"{named} is not for --format unilm-vqkd")
+    digest = convert_vqkd(
+        flags.checkpoint, flags.out, num_heads=flags.num_heads, allow_pickle=flags.allow_pickle
+    )
+    print(f"wrote the tokenizer {flags.out}\ndigest {digest}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """`pathray demo`: a small synthetic cohort, and everything that is here run on it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pathray.slides.reader import Pixels
 
 
 class Flags(BaseModel):
-    """Make a small synthetic H&E-like cohort and run tile and embed on it."""
+    """Make a small synthetic H&E-like cohort and run tile, embed and pretrain on it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,25 +43,57 @@ def run(flags: Flags) -> int:
         "seed": flags.seed,
     }
     embed_flags = {"tiles": str(tiles), "out": str(embeddings), "encoder": "mean_rgb"}
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     with connected():
         print(_command("tile", tile_flags))
         failed = tile.run(validate(tile.Flags, tile_flags))
         print(_command("embed", embed_flags))
         failed |= embed.run(validate(embed.Flags, embed_flags))
+        failed |= _pretrain(tiles, folder / "pretraining", flags.seed)
     _draw_tiles(tiles, pictures / "tiles.png")
     print(
         f"\nlook at   {pictures / 'tiles.png'}  (tiles of both subtypes)\n"
         f"          {pictures}/<slide_id>.png  (mask and kept tiles of each slide)\n"
         f"cohort    {cohort}\n"
         f"tiles     {tiles}/<slide_id>-<piece>.parquet\n"
-        f"vectors   {embeddings}/<slide_id>.parquet"
+        f"vectors   {embeddings}/<slide_id>.parquet\n"
+        f"encoder   {folder}/pretraining/run/encoder  (learned from these tiles)\n"
+        f"curves    mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}"
     )
     return failed
 
 
+def _pretrain(tiles: Path, folder: Path, seed: int) -> int:
+    """A tokenizer, an encoder that learns its codes, and embeddings by that encoder.
+
+    Seconds of training, from a teacher of random weights: it shows the way, not the worth.
+    """
+    from jobs import embed, pretrain
+    from jobs.flags import validate
+
+    small = {"tiles": str(tiles), "size": "tiny", "input_size": 64, "num_workers": 0, "seed": seed}
+    brief = {"batch_size": 16, "steps": 24, "lr": 5e-4}
+    teacher = {"objective": "vqkd", "teacher": "timm/test_vit", "random_init": True}
+    tokenizer = {"out": str(folder / "tokenizer"), **teacher, "codebook_size": 64}
+    encoder = {"out": str(folder / "run"), "tokenizer": str(folder / "tokenizer" / "encoder")}
+    learned = {"tiles": str(tiles), "out": str(folder / "embeddings")}
+    failed = 0
+    for job, flags in (
+        (pretrain, small | brief | tokenizer),
+        (pretrain, small | brief | encoder),
+        (embed, learned | {"encoder": str(folder / "run" / "encoder")}),
+    ):
+        print(_command(job.__name__.rpartition(".")[2], flags))
+        failed |= job.run(validate(job.Flags, flags))
+    return failed
+
+
 def _command(job: str, flags: Mapping[str, object]) -> str:
-    told = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in flags.items())
-    return f"\n$ pathray {job} {told}"
+    words = [f"\n$ pathray {job}"]
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        words.append(flag if value is True else f"{flag} {value}")
+    return " ".join(words)
 
 
 def _draw_tiles(tiles: Path, picture: Path, slides: int = 12, of_each: int = 8) -> None:

@@ -3,12 +3,14 @@
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs import logs
 from pathray.outputs import Status
 
 LINE_SECONDS, LIVE_SECONDS = 10.0, 0.5
@@ -17,7 +19,10 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run. `busy` are seconds by stage, `workers` how many a stage can have."""
+    """The state of a run. `busy` are seconds by stage, `workers` how many a stage can have.
+
+    `outcomes` counts the slides that this run settled.
+    """
 
     slides: int
     settled: int
@@ -30,6 +35,9 @@ class Snapshot:
     seconds: float
     busy: dict[str, float]
     workers: dict[str, float]
+    outcomes: dict[str, int] = field(default_factory=dict)
+    tiles_lost: int = 0
+    bytes_read: int = 0
 
     @property
     def rate(self) -> float:
@@ -59,7 +67,7 @@ class Snapshot:
         if self.new_tiles:
             parts.append(f"{self.rate:,.0f} tiles/s")
         if self.eta_seconds is not None:
-            parts.append(f"{_clock(self.eta_seconds)} to go")
+            parts.append(f"{clock(self.eta_seconds)} to go")
         shares = self.shares()
         if shares:
             stage = max(shares, key=lambda name: shares[name])
@@ -69,16 +77,25 @@ class Snapshot:
         return f"{job}: " + " · ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are some."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+class Told(Protocol):
+    """The state of a run, of whatever kind."""
+
+    def line(self, job: str) -> str:
+        """The run in one line."""
+        ...
+
+
 class Progress:
     """Prints snapshots from a thread of its own until stopped."""
 
-    def __init__(self, job: str, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, job: str, snapshot: Callable[[], Told]) -> None:
         self._job, self._snapshot = job, snapshot
         self._console = Console(stderr=True)
         self._stopped = threading.Event()
@@ -93,6 +110,10 @@ class Progress:
             self._thread.join()
 
     def _tell(self) -> None:
+        if logs.wanted():
+            while not self._stopped.wait(LINE_SECONDS):
+                logs.log("progress", job=self._job, told=self._snapshot().line(self._job))
+            return
         if not self._console.is_terminal:
             while not self._stopped.wait(LINE_SECONDS):
                 print(self._snapshot().line(self._job), file=sys.stderr, flush=True)
@@ -115,7 +136,7 @@ class Progress:
         )
         tiles = sum(status.n_tiles for status in statuses)
         lost = sum(status.tiles_lost for status in statuses)
-        speed = f"{end.new_tiles:,} in this run, {_clock(end.seconds)}, {end.rate:,.0f} a second"
+        speed = f"{end.new_tiles:,} in this run, {clock(end.seconds)}, {end.rate:,.0f} a second"
         print(f"  tiles   {tiles:,} ({speed})" + (f", {lost:,} lost" if lost else ""))
         shares = end.shares()
         for stage, seconds in end.busy.items():

@@ -12,7 +12,16 @@ GAP = 4
 
 
 def draw_contact_sheet(tiles: Sequence[Pixels], columns: int, side: int = 112) -> bytes:
-    """PNG of the tiles, row by row from the top left, `columns` in a row.
+    """PNG of `arranged` tiles."""
+    import cv2
+
+    sheet = arranged(tiles, columns, side)
+    _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    return bytes(png)
+
+
+def arranged(tiles: Sequence[Pixels], columns: int, side: int = 112) -> Pixels:
+    """The tiles row by row from the top left, `columns` in a row, as one uint8 RGB picture.
 
     `tiles` are uint8 (h, w, 3) RGB of any sizes; each is fitted into a square of `side`
     pixels with its shape kept. Raises RequestError when there are no tiles.
@@ -35,5 +44,4 @@ def draw_contact_sheet(tiles: Sequence[Pixels], columns: int, side: int = 112) -
         sheet[top : top + height, left : left + width] = cv2.resize(
             tile, (width, height), interpolation=how
         )
-    _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    return bytes(png)
+    return sheet

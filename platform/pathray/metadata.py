@@ -3,8 +3,9 @@
 `identity` decides whether a rerun may resume; `provenance` is recorded and never compared.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,11 @@ def first_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str 
         if mine.get(key) != theirs.get(key):
             return f"{key} is {theirs.get(key)!r} there and {mine.get(key)!r} now"
     return None
+
+
+def digest_of_lines(lines: Iterable[str]) -> str:
+    """sha256 (hex) of lines of text."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def refuse_changed(uri: str, mine: Mapping[str, Any], theirs: Metadata) -> None:

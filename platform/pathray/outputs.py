@@ -81,6 +81,16 @@ def put_settings(out: str, settings: Mapping[str, Any]) -> None:
         raise RequestError(f"--out: {storage.reason(out, error)}") from error
 
 
+def read_settings(out: str) -> dict[str, Any] | None:
+    """The settings that an output folder was claimed for; None for one that is not claimed."""
+    try:
+        return dict(json.loads(storage.read_bytes(storage.join(out, SETTINGS))))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # each store has its own exceptions for refusals
+        raise RequestError(f"--out: {storage.reason(out, error)}") from error
+
+
 def _compare(out: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     difference = first_difference(json.loads(json.dumps(mine)), theirs)
     if difference:

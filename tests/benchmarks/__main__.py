@@ -5,7 +5,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, reading, s3, segmentation, serving, vit
+from tests.benchmarks import (
+    encoder,
+    jobs,
+    loader,
+    mil,
+    pretrain,
+    quantiser,
+    reading,
+    s3,
+    segmentation,
+    serving,
+    vit,
+)
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -19,6 +31,10 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "vit": vit.section,
     "encoder": encoder.section,
     "serve": serving.section,
+    "quantiser": quantiser.section,
+    "loader": loader.section,
+    "pretrain": pretrain.section,
+    "mil": mil.section,
 }
 
 
@@ -44,7 +60,9 @@ def main(arguments: list[str]) -> int:
                 rounds=parsed.rounds,
                 copies=parsed.copies,
                 vit_tiles=parsed.vit_tiles,
+                tokens=parsed.tokens,
                 latency_ms=parsed.latency_ms,
+                bags=parsed.bags,
             )
             try:
                 texts = [table.markdown() for table in SECTIONS[name](options)]

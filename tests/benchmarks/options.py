@@ -21,7 +21,9 @@ class Options:
     rounds: int
     copies: int
     vit_tiles: int
+    tokens: int
     latency_ms: float
+    bags: int
 
 
 def parser(sections: list[str]) -> argparse.ArgumentParser:
@@ -36,5 +38,7 @@ def parser(sections: list[str]) -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3, help="rounds of a measurement on one core; best counts")
     add("--copies", type=int, default=4, help="slides of the larger cohort in `jobs`")
     add("--vit-tiles", type=int, default=1000, help="tiles that the ViT-B embeds in `vit`")
+    add("--tokens", type=int, default=128 * 196, help="tokens of a batch in `quantiser`")
     add("--latency-ms", type=float, default=30.0, help="added to a round trip in `s3`")
+    add("--bags", type=int, default=500, help="bags that are trained on in `mil`")
     return parsed

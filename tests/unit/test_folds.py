@@ -137,7 +137,7 @@ def test_survival_folds_are_balanced_for_events_and_may_lack_the_censored() -> N
     assert len(k_folds(ClinicalCohort(names, names, all_events).strata(), 10)) == 10
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(1, 12), min_size=30, max_size=60), st.integers(0, 99))
 def test_a_site_never_spans_two_parts(sites: list[int], seed: int) -> None:
     of_site = np.repeat(np.arange(len(sites)), sites)

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from pathray.mil.aggregator import AggregatorSettings
 from pathray.mil.aggregators import build_aggregator
 
-STEPS, BAGS_A_STEP, RATE, DECAY = 40, 16, 5e-4, 1e-2
+EPOCHS, BAGS_A_STEP, RATE, DECAY = 40, 8, 5e-4, 0.1
 
 
 def packed(bags: list[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def accuracy(bags: list[np.ndarray], labels: np.ndarray, seed: int) -> float:
         model = build_aggregator(settings, seed).train()
         optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
         rng = np.random.default_rng(seed)
-        for _ in range(STEPS):
+        for _ in range(EPOCHS):
             order = rng.permutation(train)
             for start in range(0, len(order), BAGS_A_STEP):
                 chosen = order[start : start + BAGS_A_STEP]
@@ -54,7 +54,7 @@ def accuracy(bags: list[np.ndarray], labels: np.ndarray, seed: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least"), [("musk1", 0.84), ("musk2", 0.80)])
+@pytest.mark.parametrize(("name", "least"), [("musk1", 0.85), ("musk2", 0.80)])
 def test_gated_attention_reaches_the_published_accuracy(
     shared: Path, name: str, least: float
 ) -> None:

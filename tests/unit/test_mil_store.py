@@ -325,6 +325,16 @@ def test_batches_come_in_the_asked_type_from_one_buffer(emb: Path, cache: Path) 
         assert first.features.data_ptr() == second.features.data_ptr()
 
 
+def test_a_packer_that_validated_trains(emb: Path, cache: Path) -> None:
+    with open_bag_store(find_bag_files(str(emb)), ROOM, cache) as store:
+        packer = Packer(bags_of(store))
+        with torch.inference_mode():
+            packer.pack([0, 1])
+        weight = torch.ones(4, requires_grad=True)
+        (packer.pack([0]).features @ weight).sum().backward()
+        assert weight.grad is not None
+
+
 def test_a_step_is_split_into_passes_that_fit() -> None:
     sizes = [5, 3, 9, 1, 1]
     assert split_by_tiles([0, 1, 2, 3, 4], sizes, 8) == [[0, 1], [2], [3, 4]]

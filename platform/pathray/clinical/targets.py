@@ -1,6 +1,7 @@
 """What is to be predicted, read from the cells of the clinical table."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -134,12 +135,9 @@ class SurvivalTarget:
                 f"nobody has an event: is `{self.censored or self.event}` coded the other way "
                 f"round? {self._other_way()}"
             )
-        doubtful = seen >= MOSTLY_EVENTS * len(follow_up)
-        warnings = (
-            [f"{seen} of {len(follow_up)} slides have an event: {self._other_way()}"]
-            if doubtful
-            else []
-        )
+        warnings = []
+        if seen >= MOSTLY_EVENTS * len(follow_up):
+            warnings.append(f"{seen} of {len(follow_up)} slides have an event: {self._other_way()}")
         if not self.censored and "censor" in self.event.lower():
             warnings.append(f"column `{self.event}` is read as 1 = event: {self._other_way()}")
         return follow_up, warnings
@@ -165,11 +163,7 @@ def is_missing(text: str) -> bool:
 
 def _whole(text: str) -> str:
     """`1.0` as `1`: tables write whole numbers either way."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else text
+    return re.sub(r"^(-?\d+)\.0*$", r"\1", text)
 
 
 def _by_number(label: str) -> tuple[float, str]:

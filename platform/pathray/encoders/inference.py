@@ -37,7 +37,8 @@ def beit_architecture(tensors: "Tensors") -> TimmModel:
         "use_rel_pos_bias": True,
         # The final norm comes before the mean only where the checkpoint has one.
         "use_fc_norm": "norm.weight" not in tensors,
-        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else None,
+        # Zero is none: timm takes None for its own default.
+        "init_values": 0.1 if "blocks.0.gamma_1" in tensors else 0.0,
     }
     return TimmModel("beitv2_base_patch16_224", kwargs)
 
@@ -74,11 +75,11 @@ def _common(tensors: "Tensors") -> dict[str, Any]:
         "patch_size": int(patch),
         "embed_dim": int(width),
         "depth": len(blocks),
-        "mlp_ratio": _ratio(int(hidden), int(width)),
+        "mlp_ratio": mlp_ratio(int(hidden), int(width)),
     }
 
 
-def _ratio(hidden: int, width: int) -> float:
+def mlp_ratio(hidden: int, width: int) -> float:
     """The ratio that timm's int(width * ratio) turns back into `hidden`."""
     exact = hidden / width
     return exact if int(width * exact) == hidden else (hidden + 0.5) / width

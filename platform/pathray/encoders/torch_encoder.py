@@ -36,7 +36,7 @@ class TorchEncoder:
         self.mpp = spec.mpp
         self.device = device
         layout = _memory_format(model)
-        self._model = prepare(model, precision).to(device).to(memory_format=layout)
+        self.model = prepare(model, precision).to(device).to(memory_format=layout)
         self._preprocess = Preprocess(spec, device, layout)
         self._pool = poolings.get(spec.pooling)
 
@@ -47,7 +47,7 @@ class TorchEncoder:
         if len(tiles) == 0:
             return np.empty((0, self.dim), np.float32)
         with torch.inference_mode(), running(self.precision, self.device):
-            features = self._pool(Output(self._model, self._preprocess(tiles)))
+            features = self._pool(Output(self.model, self._preprocess(tiles)))
         if features.shape[1:] != (self.dim,):
             raise RequestError(
                 f"encoder {self.spec.name!r} gives {tuple(features.shape[1:])}, not ({self.dim},)"
@@ -62,7 +62,7 @@ class TorchEncoder:
         import torch
 
         with torch.inference_mode(), running(self.precision, self.device):
-            output = Output(self._model, self._preprocess(tiles))
+            output = Output(self.model, self._preprocess(tiles))
             patches = output.tokens[:, output.prefix :]
         side = round(patches.shape[1] ** 0.5)
         if side * side != patches.shape[1]:

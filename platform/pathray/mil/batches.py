@@ -78,7 +78,8 @@ class Packer:
             self._buffer = torch.empty(0)  # before the larger one is made
             dtype = torch.float16 if self._accelerated else self.dtype
             shape = (tiles, self.bags.store.made.dim)
-            self._buffer = torch.empty(shape, dtype=dtype, pin_memory=self._accelerated)
+            with torch.inference_mode(False):  # else a validation's buffer could not train
+                self._buffer = torch.empty(shape, dtype=dtype, pin_memory=self._accelerated)
         return self._buffer[:tiles]
 
     def _sent_off(self, buffer: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ from pathray.mil.aggregator import (
     linear,
 )
 from pathray.mil.gated import gated_attention
-from pathray.mil.segments import Segments
+from pathray.mil.segments import Segments, wide
 
 
 @dataclass(frozen=True)
 class Instances:
     """Tiles picked from the ends of every branch of attention.
 
-    `hidden` (M, H); `bag`, `branch` (M,) int64; `top` (M,) bool: most attended, not least.
+    `hidden` (M, H) float32; `bag`, `branch` (M,) int64; `top` (M,) bool: most attended, not least.
     """
 
     hidden: Tensor
@@ -57,7 +57,7 @@ class Clam(Aggregator):
         hidden, scores = gated_attention(features, self.hidden, self.gates, self.scores, dropout)
         rows, branch, top = _ends(scores, segments, self.settings.k)
         pooled, picked = segments.pool(segments.softmax(scores), hidden, rows)
-        instances = Instances(picked, segments.ids[rows], branch, top)
+        instances = Instances(wide(picked), segments.ids[rows], branch, top)
         return Aggregated(self.classify(pooled).float(), scores, segments, instances)
 
     def loss(self, found: Aggregated, criterion: Criterion, labels: Tensor | None = None) -> Tensor:
@@ -75,7 +75,7 @@ class Clam(Aggregator):
         is divided by their number, else only the bag's own class counts.
         """
         picked, classes = found.extra, self.settings.outputs
-        logits = self.instance_classifiers(picked.hidden).float().view(-1, classes, 2)
+        logits = self.instance_classifiers(picked.hidden).view(-1, classes, 2)
         own = one_hot(labels, classes).bool()[picked.bag]
         positive = own & picked.top[:, None]
         losses = instance_losses(logits, positive.long(), self.settings.inst_loss)

@@ -97,12 +97,12 @@ def _description(plan: Plan) -> dict[str, object]:
 
 
 def _header(file: BagFile) -> OpenBag:
-    with _opened(file) as bag:
+    with opened(file) as bag:
         return replace(bag, chunks=iter(()))
 
 
 @contextmanager
-def _opened(file: BagFile) -> Iterator[OpenBag]:
+def opened(file: BagFile) -> Iterator[OpenBag]:
     try:
         with OPENERS[file.suffix](file.entry.uri) as bag:
             yield bag
@@ -116,7 +116,7 @@ def _opened(file: BagFile) -> Iterator[OpenBag]:
 
 
 def _copy(file: BagFile, plan: Plan, start: int, vectors: int, coordinates: int) -> None:
-    with _opened(file) as bag:
+    with opened(file) as bag:
         for rows in bag.chunks:
             stored = _to_float16(rows.vectors, file)
             _write(vectors, stored, start)

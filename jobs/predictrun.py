@@ -1,0 +1,247 @@
+"""What `pathray predict` runs: the model, embeddings that fit it, a task a handful of bags.
+
+<out>/<bag>.parquet         a slide's (or a patient's) attention, with its prediction
+<out>/predictions.parquet   a row a bag, rebuilt from those at the end
+<out>/embeddings/           of --slides: what `pathray embed` makes of them
+"""
+
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import embed
+from jobs.cluster import Capacity, connected
+from jobs.embedded import known_patients
+from jobs.encoding import choose_encoder, choose_pool, describe
+from jobs.flags import validate
+from jobs.predict import Flags
+from jobs.progress import SHOWN_FAILURES, Progress, clock
+from pathray import outputs, storage
+from pathray.bagprediction import predict_bag
+from pathray.barcode import tcga_patient
+from pathray.embeddings import object_name
+from pathray.errors import PathrayError, RequestError, SlideError, one_line
+from pathray.metadata import read_metadata
+from pathray.mil.bagfiles import BagFile, find_bag_files
+from pathray.mil.formats.bag import Made
+from pathray.mil.packing import Packing
+from pathray.modelregistry import is_registered
+from pathray.slidemodel import SlideModel, load_slide_model
+
+EMBEDDINGS, PREDICTIONS = "embeddings", "predictions.parquet"
+BAGS_A_TASK = 8
+ATTEMPTS = 3
+IMPORTS = ("pathray.bagprediction", "jobs.predictrun")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A bag to predict: its files, and what its object's identity must be."""
+
+    bag: str
+    patient: str | None
+    files: tuple[BagFile, ...]
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run is."""
+
+    bags: int
+    done: int
+    new: int
+    seconds: float
+
+    def line(self, job: str) -> str:
+        """The run in one line."""
+        parts = [f"{self.done}/{self.bags} bags"]
+        if self.new:
+            rate = self.new / max(self.seconds, 1e-9)
+            parts.append(f"{clock((self.bags - self.done) / rate)} to go")
+        return f"{job}: " + " · ".join(parts)
+
+
+def predict(flags: Flags) -> int:
+    """Predict; returns the exit code."""
+    out = storage.absolute(flags.out)
+    registered = is_registered(flags.model)
+    model = load_slide_model(flags.model if registered else storage.absolute(flags.model))
+    outputs.refuse_foreign(out)
+    with connected(imports=IMPORTS) as capacity:
+        code = 0
+        embeddings = storage.absolute(flags.embeddings) if flags.embeddings else ""
+        if flags.slides is not None:
+            embeddings = storage.join(out, EMBEDDINGS)
+            embedding = _embed_flags(flags, model, embeddings)
+            _check_encoder(embedding, model, capacity)
+            outputs.put_settings(out, _settings(model))
+            code = embed.run(embedding)
+        works = _works(flags, model, embeddings)
+        outputs.put_settings(out, _settings(model))
+        return max(code, _Run(model, out, works, capacity).run())
+
+
+def _settings(model: SlideModel) -> dict[str, Any]:
+    return {"kind": "predictions", "model_digest": model.digest}
+
+
+def _embed_flags(flags: Flags, model: SlideModel, out: str) -> embed.Flags:
+    made = model.head.made
+    if made.mpp is None or made.tile_size is None:
+        raise RequestError(
+            f"{flags.model} was trained on embeddings that do not say their mpp and tile size: "
+            "embed the slides yourself and give --embeddings"
+        )
+    named = ("slides", "encoder", "weights", "random_init", "allow_pickle", "seed", "min_tissue")
+    values = {name: getattr(flags, name) for name in (*named, "assume_mpp", "allow_upsample")}
+    told = {k: v for k, v in values.items() if v is not None}
+    return validate(embed.Flags, told | {"out": out, "mpp": made.mpp, "tile_size": made.tile_size})
+
+
+def _check_encoder(flags: embed.Flags, model: SlideModel, capacity: Capacity) -> None:
+    """Before a slide is read: RequestError unless the encoder is the model's."""
+    choice = choose_encoder(flags)
+    told = describe(choice, choose_pool(flags, capacity))
+    made = Made(told.dim, told.digest, flags.mpp, flags.tile_size, told.name)
+    model.refuse_other(made, f"those of --encoder {flags.encoder}")
+
+
+def _works(flags: Flags, model: SlideModel, embeddings: str) -> list[Work]:
+    files = find_bag_files(embeddings)
+    model.refuse_other(Packing(files).plan.made)
+    patients = _patients(flags, model, embeddings, files)
+    by_patient = model.head.level == "patient"
+    held: dict[str, list[BagFile]] = {}
+    for file in files:
+        bag = (patients[file.slide_id] or "") if by_patient else file.slide_id
+        held.setdefault(bag, []).append(file)
+    return [
+        Work(bag, patients[mine[0].slide_id], tuple(mine), _identity(model, mine))
+        for bag, mine in sorted(held.items())
+    ]
+
+
+def _patients(
+    flags: Flags, model: SlideModel, embeddings: str, files: Sequence[BagFile]
+) -> dict[str, str | None]:
+    if flags.patient_id == "slide":
+        return {file.slide_id: file.slide_id for file in files}
+    if flags.patient_id == "tcga":
+        return {file.slide_id: tcga_patient(file.slide_id) for file in files}
+    known = known_patients(embeddings, files)
+    strangers = [slide for slide, patient in known.items() if patient is None]
+    if strangers and model.head.level == "patient":
+        raise RequestError(
+            f"the model is of patients, and the patient of {strangers[0]} is not known: say "
+            "--patient-id tcga, or --patient-id slide to take each slide for itself"
+        )
+    return known
+
+
+def _identity(model: SlideModel, files: Sequence[BagFile]) -> dict[str, Any]:
+    sources = {file.slide_id: [file.entry.source.size, file.entry.source.version] for file in files}
+    return {"format": 1, "model_digest": model.digest, "sources": sources}
+
+
+class _Run:
+    def __init__(
+        self, model: SlideModel, out: str, works: Sequence[Work], capacity: Capacity
+    ) -> None:
+        self._model, self._out, self._works, self._capacity = model, out, works, capacity
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._failed: dict[str, str] = {}
+        self._found = 0
+        self._started = time.monotonic()
+
+    def run(self) -> int:
+        """Predict what is not there yet; write the table, say the last words."""
+        with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as pool:
+            earlier = list(pool.map(self._earlier, self._works))
+        found = zip(self._works, earlier, strict=True)
+        self._rows = {work.bag: row for work, row in found if row is not None}
+        self._found = len(self._rows)
+        progress = Progress("predict", self._snapshot)
+        progress.start()
+        try:
+            for bag, told in self._predicted([w for w in self._works if w.bag not in self._rows]):
+                if isinstance(told, str):
+                    self._failed[bag] = told
+                else:
+                    self._rows[bag] = told
+        finally:
+            progress.stop()
+        return self._summary()
+
+    def _earlier(self, work: Work) -> dict[str, Any] | None:
+        """The row of a bag that an earlier run predicted from the same embeddings."""
+        uri = storage.join(self._out, object_name(work.bag))
+        try:
+            metadata = read_metadata(uri)
+        except (FileNotFoundError, SlideError):  # a damaged one is made again
+            return None
+        same = metadata.identity == work.identity
+        return dict(metadata.provenance["prediction"]) if same else None
+
+    def _predicted(self, todo: Sequence[Work]) -> Iterator[tuple[str, dict[str, Any] | str]]:
+        import ray
+
+        if not todo:
+            return
+        model = ray.put(self._model)
+        task = ray.remote(_predict_bags).options(num_cpus=1, max_retries=ATTEMPTS)
+        runs = [todo[i : i + BAGS_A_TASK] for i in range(0, len(todo), BAGS_A_TASK)]
+        running = {task.remote(model, self._out, run): run for run in runs}
+        while running:
+            ended, _ = ray.wait(list(running))
+            run = running.pop(ended[0])
+            try:
+                yield from ray.get(ended[0])
+            except ray.exceptions.RayError as error:
+                for work in run:
+                    yield work.bag, f"its process died ({one_line(error, 120)})"
+
+    def _snapshot(self) -> Snapshot:
+        done = len(self._rows) + len(self._failed)
+        seconds = time.monotonic() - self._started
+        return Snapshot(len(self._works), done, done - self._found, seconds)
+
+    def _summary(self) -> int:
+        key = "patient_id" if self._model.head.level == "patient" else "slide_id"
+        rows = [{key: bag} | self._rows[bag] for bag in sorted(self._rows)]
+        table = storage.join(self._out, PREDICTIONS)
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), sink)
+        storage.put_bytes(table, sink.getvalue())
+        empty = sum(not row["tiles"] for row in rows)
+        before = f" ({self._found} of them before this run)" if self._found else ""
+        print(
+            f"predict: {len(self._works)} bags: {len(rows) - empty} done{before}, "
+            f"{empty} without tiles, {len(self._failed)} failed, "
+            f"{clock(time.monotonic() - self._started)}"
+        )
+        for bag, error in list(self._failed.items())[:SHOWN_FAILURES]:
+            print(f"  failed  {bag}: {error}")
+        print(f"  table   {table}")
+        return 1 if self._failed else 0
+
+
+def _predict_bags(
+    model: SlideModel, out: str, works: Sequence[Work]
+) -> list[tuple[str, dict[str, Any] | str]]:
+    """Each bag's row, or why it failed; their objects are put."""
+    answers: list[tuple[str, dict[str, Any] | str]] = []
+    for work in works:
+        try:
+            data, row = predict_bag(model, work.files, dict(work.identity), work.patient)
+            outputs.put_object(storage.join(out, object_name(work.bag)), data)
+            answers.append((work.bag, row))
+        except PathrayError as error:
+            answers.append((work.bag, one_line(error)))
+    return answers

@@ -1,0 +1,1 @@
+"""Pretraining of tile encoders: objectives, their data and the schedule of their training."""

@@ -1,0 +1,1 @@
+"""Figures, one a file: each is a function from a run's result to a `Figure`."""

@@ -1,0 +1,71 @@
+"""`pathray finetune --level tile`: probes over a pool of encoders, and whole encoders trained."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pathray.encoders import load_encoder
+
+TUNE = ("--method", "full", "--encoder", "timm/test_vit", "--random-init", "--lr", "3e-3")
+SMALL = ("--folds", "3", "--epochs", "2", "--batch-size", "16")
+
+
+@pytest.fixture(autouse=True)
+def _own_tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a class, told apart by colour."""
+    folder, rng = tmp_path_factory.mktemp("tiles"), np.random.default_rng(0)
+    for name, colour in (("pink", (200, 160, 220)), ("violet", (150, 90, 160))):
+        (folder / name).mkdir()
+        for number in range(12):
+            tile = np.clip(rng.normal(colour, 25, (160, 160, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / name / f"{number:02}.png"), tile)
+    return folder
+
+
+def test_frozen_vectors_are_probed_and_a_rerun_has_nothing_to_do(pathray, tiles, tmp_path):
+    out = tmp_path / "run"
+    flags = ("finetune", "--level", "tile", "--tiles", tiles, "--encoder", "mean_rgb")
+    ran = pathray(*flags, "--method", "knn", "--folds", "3", "--out", out)
+    assert ran.code == 0, ran
+    assert "auc               1.000" in ran.out
+    rows = pq.read_table(out / "predictions.parquet").to_pylist()
+    assert len(rows) == 24
+    again = pathray(*flags, "--method", "knn", "--folds", "3", "--out", out)
+    assert "3 of them before this run" in again.out
+    refused = pathray(*flags, "--method", "linear", "--folds", "3", "--out", out)
+    assert refused.code == 2
+    assert "method is 'knn' there" in refused.err
+
+
+@pytest.mark.parametrize(
+    "workers", ["0", pytest.param("2", marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_a_whole_encoder_is_trained_and_can_embed_afterwards(pathray, tiles, tmp_path, workers):
+    out = tmp_path / "run"
+    flags = ("finetune", "--level", "tile", "--tiles", tiles, "--out", out)
+    ran = pathray(*flags, *TUNE, *SMALL, "--num-workers", workers)
+    assert ran.code == 0, ran
+    tuned = load_encoder(str(out / "fold-0" / "encoder"))
+    assert tuned(np.zeros((2, 160, 160, 3), np.uint8)).shape == (2, tuned.dim)
+    begun = load_encoder("timm/test_vit", random_init=True)
+    assert tuned.digest != begun.digest
+
+
+def test_flags_of_slides_have_no_meaning_for_tiles(pathray, tiles, tmp_path):
+    flags = ("finetune", "--level", "tile", "--tiles", tiles, "--encoder", "mean_rgb")
+    refused = pathray(*flags, "--out", tmp_path / "o", "--aggregator", "mean")
+    assert refused.code == 2
+    assert "--aggregator has no meaning with --level tile" in refused.err
+    light = pathray(*flags, "--method", "full", "--folds", "3", "--out", tmp_path / "o")
+    assert light.code == 2
+    assert "no weights to train" in light.err
+    assert not (tmp_path / "o").exists()
