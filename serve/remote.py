@@ -10,12 +10,17 @@ from serve.calls import call
 from serve.encoding import EncoderCard
 from serve.predicting import ModelCard
 
+BY_VALUE_BYTES = 1 << 20
+"""Tiles up to this size go by gRPC, which saves some 5 ms (6 tiles of 224 px). Larger ones go
+through Ray's object store: gRPC refuses messages of more than 4 MB."""
+
 
 class RemoteEncoder:
     """The `Encoder` deployment."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._by_value = handle.options(_by_reference=False)
 
     async def describe(self) -> EncoderCard:
         """What it is."""
@@ -24,7 +29,8 @@ class RemoteEncoder:
 
     async def embed(self, tiles: Pixels) -> NDArray[np.float16]:
         """float16 (n, D) of uint8 (n, S, S, 3)."""
-        vectors: NDArray[np.float16] = await call(self._handle.embed, tiles)
+        handle = self._by_value if tiles.nbytes <= BY_VALUE_BYTES else self._handle
+        vectors: NDArray[np.float16] = await call(handle.embed, tiles)
         return vectors
 
 

@@ -91,3 +91,9 @@ def test_metrics_count_what_was_embedded(service: Any) -> None:
         return answer.text
 
     wait_until(lambda: "ray_pathray_tiles_embedded" in told())
+
+
+def test_the_largest_request_that_is_allowed_is_answered(service: Any) -> None:
+    tiles = tiles_of(256)
+    expected = load_encoder("mean_rgb")(tiles).astype(np.float16)
+    np.testing.assert_array_equal(service.client(attempts=1).embed(tiles), expected)
