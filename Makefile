@@ -39,7 +39,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 lock:
-	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra dev \
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra dev --extra server \
 		pyproject.toml -o requirements.lock
 
 clean:

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jobs import logs
 from pathray import __version__
 from pathray.errors import PathrayError, RequestError
 
@@ -18,6 +19,8 @@ JOBS = {
     "predict": "apply a slide model to embeddings or slides",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
+    "submit": "run a job on a cluster through its Ray dashboard",
+    "estimate": "nodes, hours and money for a cohort",
     "demo": "draw a small synthetic cohort and run everything on it",
 }
 
@@ -31,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"pathray {__version__}")
         return 0
+    logs.configure()
     try:
         return _run(arguments[0], arguments[1:])
     except RequestError as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from jobs import logs
 from pathray.errors import RequestError, one_line
 
 CARRIED = ("AWS_", "PATHRAY_")
@@ -105,6 +106,7 @@ def _carry_environment() -> Callable[[], None]:
 
     def set_environment() -> None:
         os.environ.update(carried)
+        logs.configure()
 
     return set_environment
 

@@ -13,6 +13,7 @@ from jobs.cluster import Capacity
 from jobs.embed import Flags
 from jobs.items import EmbeddedPiece, ReadPiece, pack, pixels_of, unpack
 from jobs.ledger import Ledger
+from jobs.metrics import encoder_was_busy
 from jobs.stages import failure_of
 from pathray import storage
 from pathray.embeddings import to_float16
@@ -166,6 +167,7 @@ class Embedder:
         try:
             self._ledger.begin(read.slide_id, step)
             embedded = self.embed(read, pixels_of(pixels, read.tile_size))
+            encoder_was_busy(embedded.seconds)
             self._ledger.end(read.slide_id, step)
         except Exception as error:
             return pack(failure_of(self._ledger, read.slide_id, step, error))

@@ -29,14 +29,36 @@ class _OneLineParser(argparse.ArgumentParser):
 def parse(model: type[Model], argv: Sequence[str], prog: str) -> Model:
     """The validated flags of a job; RequestError with one line when something is wrong."""
     parser = _OneLineParser(prog=prog, description=model.__doc__, allow_abbrev=False)
+    rest = next((name for name, field in model.model_fields.items() if _is(field, "rest")), None)
     for name, field in model.model_fields.items():
-        # `register` and the like are methods of a model: such a field has an alias.
-        _add_flag(parser, field.alias or name, field)
+        if name != rest:
+            # `register` and the like are methods of a model: such a field has an alias.
+            _add_flag(parser, field.alias or name, field)
     parser.add_argument("--config", metavar="FILE", help="read flags from a YAML file first")
+    after: dict[str, Any] = {}
+    if rest and "--" in argv:
+        at = list(argv).index("--")
+        argv, after = argv[:at], {rest: tuple(argv[at + 1 :])}
     given = vars(parser.parse_args(argv))
     config = given.pop("config")
-    values = {**(_read_config(config) if config else {}), **given}
+    values = {**(_read_config(config) if config else {}), **given, **after}
     return validate(model, values)
+
+
+def argv_of(flags: BaseModel) -> list[str]:
+    """The command line that gives these flags without any file: what was told, no defaults."""
+    argv: list[str] = []
+    for name in sorted(flags.model_fields_set):
+        field, value = type(flags).model_fields[name], getattr(flags, name)
+        flag = "--" + (field.alias or name).replace("_", "-")
+        if _is(field, "positional"):
+            argv.insert(0, str(value))
+        elif isinstance(value, bool):
+            argv.append(flag if value else "--no-" + flag[2:])
+        elif value is not None:
+            # One word, so that a value may begin with a dash.
+            argv.append(f"{flag}={value}")
+    return argv
 
 
 def validate(model: type[Model], values: dict[str, Any]) -> Model:
@@ -55,7 +77,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     # A union reports once per member; the flag is the first part that names a field.
     name = str(first["loc"][0])
     field = model.model_fields.get(name)
-    flag = name if field and _is_positional(field) else "--" + name.replace("_", "-")
+    flag = name if field and _is(field, "positional") else "--" + name.replace("_", "-")
     if first["type"] == "missing":
         return f"{flag} is required"
     if first["type"] == "extra_forbidden":
@@ -78,7 +100,7 @@ def _read_config(path: str) -> dict[str, Any]:
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     kinds = _members(field.annotation)
     text = (field.description or "").replace("%", "%%") + _default(field)
-    if _is_positional(field):
+    if _is(field, "positional"):
         parser.add_argument(name, help=text, nargs="?", default=argparse.SUPPRESS)
     elif bool in kinds:
         parser.add_argument(
@@ -96,9 +118,10 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
         )
 
 
-def _is_positional(field: FieldInfo) -> bool:
+def _is(field: FieldInfo, mark: Literal["positional", "rest"]) -> bool:
+    """Whether a field stands without dashes, or takes all that follows `--`."""
     extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("positional"))
+    return isinstance(extra, dict) and bool(extra.get(mark))
 
 
 def _members(annotation: Any) -> list[Any]:

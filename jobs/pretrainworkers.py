@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEATHS = 3
 """Failures without a new checkpoint in between, after which a run ends."""
 LISTEN_SECONDS = 0.5
+SETTLE_SECONDS = 5.0
+"""After a death: Ray takes a moment to notice that a node is gone."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
             raise PathrayError(follower.stopped)
         if error is None:
             return
+        if _found_no_place(error):  # a cluster may grow, or be smaller than when it was asked
+            follower.take(Note(f"{fleet.workers} workers find no place on the cluster yet"))
+            continue
         before, newest = newest, checkpoints.steps()[-1:]
         deaths = 1 if newest != before else deaths + 1
         if deaths == DEATHS:
@@ -70,6 +75,7 @@ def train_on_ray(request: Request, fleet: Fleet, follower: Follower) -> None:
             ) from error
         step = newest[0] if newest else 0
         follower.take(Note(f"a worker was lost ({_reason(error)}); going on from step {step}"))
+        time.sleep(SETTLE_SECONDS)
 
 
 def _fit(
@@ -83,6 +89,11 @@ def _fit(
             _listen(mailbox, follower)
         _listen(mailbox, follower)
         return fitting.exception()
+
+
+def _found_no_place(error: BaseException) -> bool:
+    cause = getattr(error, "controller_failure", None)
+    return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
 
 
 def _reason(error: BaseException) -> str:
@@ -116,7 +127,8 @@ def _trainer(request: Request, fleet: Fleet, mailbox: "ActorHandle[Any]", notes:
         run_config=ray.train.RunConfig(
             name="pretrain",
             storage_path=notes,
-            failure_config=ray.train.FailureConfig(max_failures=0),
+            # Ray would ask for the same again, on nodes that may be fewer by then.
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
         ),
     )
 

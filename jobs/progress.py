@@ -3,13 +3,14 @@
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs import logs
 from pathray.outputs import Status
 
 LINE_SECONDS, LIVE_SECONDS = 10.0, 0.5
@@ -18,7 +19,10 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run. `busy` are seconds by stage, `workers` how many a stage can have."""
+    """The state of a run. `busy` are seconds by stage, `workers` how many a stage can have.
+
+    `outcomes` counts the slides that this run settled.
+    """
 
     slides: int
     settled: int
@@ -31,6 +35,9 @@ class Snapshot:
     seconds: float
     busy: dict[str, float]
     workers: dict[str, float]
+    outcomes: dict[str, int] = field(default_factory=dict)
+    tiles_lost: int = 0
+    bytes_read: int = 0
 
     @property
     def rate(self) -> float:
@@ -103,6 +110,10 @@ class Progress:
             self._thread.join()
 
     def _tell(self) -> None:
+        if logs.wanted():
+            while not self._stopped.wait(LINE_SECONDS):
+                logs.log("progress", job=self._job, told=self._snapshot().line(self._job))
+            return
         if not self._console.is_terminal:
             while not self._stopped.wait(LINE_SECONDS):
                 print(self._snapshot().line(self._job), file=sys.stderr, flush=True)

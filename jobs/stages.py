@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from jobs.items import Piece, PieceRun, Report, SlideWork, pack, unpack
 from jobs.ledger import Ledger
+from jobs.logs import log
 from jobs.sweep import Sweep, runs_of
 from pathray import storage
 from pathray.cohort import Slide
@@ -149,6 +150,7 @@ def failure_of(
     reason = one_line(error)
     if uri and not isinstance(error, PathrayError):
         reason = f"{storage.reason(uri, error)} during {step}"
+    log("slide failed", error, slide_id=slide_id, step=step, uri=uri)
     ledger.condemn(slide_id, reason)
     ledger.end(slide_id, step)
     return Report("failed", slide_id, error=reason)

@@ -2,12 +2,15 @@
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from jobs.items import Report
+from jobs.logs import log
+from jobs.metrics import Publisher
 from jobs.progress import Progress, Snapshot
 from jobs.resume import Found, Results
 from pathray import outputs, storage
@@ -63,6 +66,8 @@ class Tracker:
         self._lock = threading.Lock()
         self._busy: dict[str, float] = {}
         self._tiles = self._tiles_resumed = self._planned_slides = self._planned_tiles = 0
+        self._tiles_lost = self._bytes_read = 0
+        self._before: Counter[str] = Counter(status.status for status in found.done)
         self._n_slides = len(found.done) + len(found.failed) + len(found.todo)
         self._started = time.monotonic()
         self.stages: dict[str, float] = {}
@@ -72,10 +77,12 @@ class Tracker:
         for status in found.failed:
             self._settle(status)
         self._progress = Progress(job, self.snapshot)
+        self._publisher = Publisher(job, self.snapshot)
 
     def __enter__(self) -> Self:
         if self._open:
             self._progress.start()
+            self._publisher.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -84,6 +91,7 @@ class Tracker:
                 future.result()
         finally:
             self._progress.stop()
+            self._publisher.stop()
             self._pool.shutdown(cancel_futures=kind is not None)
 
     def take(self, report: Report) -> None:
@@ -109,10 +117,12 @@ class Tracker:
             slide.tiles += report.tiles
             slide.tiles_lost += report.tiles_lost
             self._tiles += report.tiles
+            self._tiles_lost += report.tiles_lost
             self._tiles_resumed += report.tiles if report.resumed else 0
         else:
             return
         slide.bytes_read += report.bytes_read
+        self._bytes_read += report.bytes_read
         slide.seconds += sum(report.seconds.values())
         for stage, seconds in report.seconds.items():
             self._busy[stage] = self._busy.get(stage, 0.0) + seconds
@@ -141,15 +151,26 @@ class Tracker:
             raise PathrayError(f"--out: {storage.reason(self._out, error)}") from error
         with self._lock:
             self._settled[status.slide_id] = status
+        log(
+            "slide",
+            job=self._job,
+            slide_id=status.slide_id,
+            outcome=status.status,
+            tiles=status.n_tiles,
+            tiles_lost=status.tiles_lost,
+            seconds=status.seconds,
+            bytes_read=status.bytes_read,
+            error=status.error,
+        )
 
     def snapshot(self) -> Snapshot:
         """The state of the run now."""
         with self._lock:
-            outcomes = [status.status for status in self._settled.values()]
+            outcomes: Counter[str] = Counter(status.status for status in self._settled.values())
             return Snapshot(
                 slides=self._n_slides,
-                settled=len(outcomes),
-                failed=outcomes.count("failed"),
+                settled=outcomes.total(),
+                failed=outcomes["failed"],
                 tiles=self._tiles,
                 new_tiles=self._tiles - self._tiles_resumed,
                 planned_slides=self._planned_slides,
@@ -158,6 +179,9 @@ class Tracker:
                 seconds=time.monotonic() - self._started,
                 busy=dict(self._busy),
                 workers=dict(self.stages),
+                outcomes=dict(outcomes - self._before),
+                tiles_lost=self._tiles_lost,
+                bytes_read=self._bytes_read,
             )
 
     def _unplanned(self) -> int:
