@@ -146,7 +146,8 @@ def summary(head: str, result: RunResult, places: Sequence[tuple[str, str]]) -> 
         print(f"  {name:<17} {told(estimate)}")
     if result.evaluation.details.get("log_rank_p") is not None:
         print(f"  {'log_rank_p':<17} {result.evaluation.details['log_rank_p']:.3g}")
-    print(f"  pooling {result.evaluation.pooling}; 95% intervals over patients")
+    who = "groups" if result.level == "tile" else "patients"
+    print(f"  pooling {result.evaluation.pooling}; 95% intervals over {who}")
     for what, where in places:
         print(f"  {what:<7} {where}")
 
