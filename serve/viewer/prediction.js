@@ -1,0 +1,83 @@
+// One prediction: the slide on the left, what the model says on the right.
+
+import { getJson } from "./api.js";
+import { h } from "./dom.js";
+import { attentionControls, zoomControls } from "./controls.js";
+import { panel } from "./panel.js";
+import { scaleLine } from "./scaleline.js";
+import { SlideView } from "./slide.js";
+import { tell } from "./notice.js";
+import { TileStrip } from "./strip.js";
+import { underWay } from "./under_way.js";
+
+const LOOK_AGAIN_MS = 1500;
+
+/** Fill `main` with a prediction; returns what to do on leaving. */
+export function showPrediction(main, id, title) {
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  title("Prediction");
+  load(main, id, title, signal).catch((error) => {
+    if (error.name !== "AbortError") tell(error.message);
+  });
+  return () => leaving.abort();
+}
+
+async function load(main, id, title, signal) {
+  for (;;) {
+    const record = await getJson(`v1/predictions/${encodeURIComponent(id)}`, signal);
+    title(record.slide.slide_id);
+    if (record.status === "done") return show(main, record, signal);
+    main.replaceChildren(unfinished(record));
+    if (record.status === "failed") return undefined;
+    await pause(LOOK_AGAIN_MS, signal);
+  }
+}
+
+function unfinished(record) {
+  const failed = record.status === "failed";
+  return h("section", { class: "unfinished" },
+    h("h1", {}, record.slide.slide_id),
+    h("p", {}, `Model ${record.model}`),
+    failed ? h("p", { class: "failed" }, `Failed: ${record.error}`) : underWay(record),
+    failed && h("p", { class: "note" }, "Ask for the same prediction again to have it tried again."));
+}
+
+async function show(main, record, signal) {
+  const { slide, links, result } = record;
+  const stage = h("div", { class: "stage" });
+  const scale = scaleLine(slide.mpp);
+  const attention = attentionControls((opacity) => view?.setOpacity(opacity), signal);
+  const zoom = zoomControls(slide.mpp, {
+    fit: () => view?.fit(),
+    to: (factor) => view?.zoomTo(factor),
+    by: (factor) => view?.zoomBy(factor),
+  });
+  const placed = result.top_tiles.filter((tile) => tile.x !== null);
+  const strip = new TileStrip(placed, (tile, index) => view?.showTile(tile, index), signal);
+  main.replaceChildren(
+    h("div", { class: "slide-side" },
+      h("div", { class: "tools" }, zoom, attention.element),
+      h("div", { class: "stage-frame" }, stage, scale.element),
+      strip.element),
+    panel(record));
+  let view = null;
+  view = await SlideView.open(stage, links, slide, attention.opacity(), {
+    onview: (seen) => seen && scale.update(seen),
+    onlost: () => tell("Parts of the slide could not be read. They are tried again when the page is loaded anew."),
+  });
+  if (signal.aborted) return view.close();
+  view.outline(placed);
+  signal.addEventListener("abort", () => view.close());
+  return undefined;
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("left", "AbortError"));
+    });
+  });
+}
