@@ -6,15 +6,15 @@ import { mppOf } from "./scale.js";
 const OBJECTIVES = [2, 5, 10, 20, 40];
 const STEP = 1.5;
 
-/** Buttons; `to` takes screen pixels a level-0 pixel. */
-export function zoomControls(mpp, { fit, to, by }) {
+/** Buttons; `act` is given what to do with the slide's view. `mpp` is level 0's, or null. */
+export function zoomControls(mpp, act) {
   const finest = mpp ? OBJECTIVES.filter((objective) => mpp / mppOf(objective) < 1.5) : [];
   return h("div", { class: "tool-group", role: "group", "aria-label": "Magnification" },
-    button("Fit", "Show the whole slide (0)", fit),
+    button("Fit", "Show the whole slide (0)", () => act((view) => view.fit())),
     ...finest.map((objective) => button(`${objective}×`, `As under a ${objective}× objective`,
-      () => to(mpp / mppOf(objective)))),
-    button("−", "Zoom out (−)", () => by(1 / STEP)),
-    button("+", "Zoom in (+)", () => by(STEP)));
+      () => act((view) => view.zoomTo(mpp / mppOf(objective))))),
+    button("−", "Zoom out (−)", () => act((view) => view.zoomBy(1 / STEP))),
+    button("+", "Zoom in (+)", () => act((view) => view.zoomBy(STEP))));
 }
 
 function button(label, title, onclick) {

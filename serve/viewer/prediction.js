@@ -43,33 +43,31 @@ function unfinished(record) {
     failed && h("p", { class: "note" }, "Ask for the same prediction again to have it tried again."));
 }
 
-async function show(main, record, signal) {
+function show(main, record, signal) {
   const { slide, links, result } = record;
   const stage = h("div", { class: "stage" });
   const scale = scaleLine(slide.mpp);
-  const attention = attentionControls((opacity) => view?.setOpacity(opacity), signal);
-  const zoom = zoomControls(slide.mpp, {
-    fit: () => view?.fit(),
-    to: (factor) => view?.zoomTo(factor),
-    by: (factor) => view?.zoomBy(factor),
-  });
   const placed = result.top_tiles.filter((tile) => tile.x !== null);
-  const strip = new TileStrip(placed, (tile, index) => view?.showTile(tile, index), signal);
+  // What is done to the slide before it is there waits for it.
+  const then = (act) => opening.then(act, () => {});
+  const attention = attentionControls((opacity) => then((view) => view.setOpacity(opacity)), signal);
+  const zoom = zoomControls(slide.mpp, (act) => then(act));
+  const strip = new TileStrip(placed, (index) => then((view) => view.showTile(index)), signal);
   main.replaceChildren(
     h("div", { class: "slide-side" },
       h("div", { class: "tools" }, zoom, attention.element),
       h("div", { class: "stage-frame" }, stage, scale.element),
       strip.element),
     panel(record));
-  let view = null;
-  view = await SlideView.open(stage, links, slide, attention.opacity(), {
-    onview: (seen) => seen && scale.update(seen),
-    onlost: () => tell("Parts of the slide could not be read. They are tried again when the page is loaded anew."),
+  const opening = SlideView.open(stage, links, slide, {
+    onview: (seen) => scale.update(seen),
+    onlost: () => tell("Parts of the slide could not be read. Reload the page to try again."),
+  }, signal);
+  then((view) => {
+    view.setOpacity(attention.opacity());
+    view.outline(placed);
   });
-  if (signal.aborted) return view.close();
-  view.outline(placed);
-  signal.addEventListener("abort", () => view.close());
-  return undefined;
+  return opening;
 }
 
 function pause(ms, signal) {

@@ -11,23 +11,26 @@ const TILE_IN_VIEW = 4; // a shown tile's surroundings: so many sides across
 
 /** The slide of a finished prediction in an element. */
 export class SlideView {
-  /** `links` are the prediction's; `slide` its description; `opacity` that of attention. */
-  static async open(element, links, slide, opacity, listeners) {
+  /** Resolves when it is there, attention still hidden. `links` are the prediction's, `slide` its
+   * description. Listeners: `onview(view)` when what is seen changed, `onlost()` when a square
+   * could not be read. */
+  static async open(element, links, slide, listeners, signal) {
     const sources = await Promise.all([squares(links.slide_dzi), squares(links.heatmap_dzi)]);
-    return new SlideView(element, sources, slide, opacity, listeners);
+    signal.throwIfAborted();
+    const view = new SlideView(element, sources, slide, listeners);
+    signal.addEventListener("abort", () => view.viewer.destroy());
+    await new Promise((resolve) => view.viewer.addOnceHandler("open", resolve));
+    return view;
   }
 
-  /** Listeners: `onview(view)` when what is seen changed, `onlost()` when a square failed. */
-  constructor(element, [slideSquares, heatmapSquares], slide, opacity, { onview, onlost }) {
+  constructor(element, [slideSquares, heatmapSquares], slide, { onview, onlost }) {
     this.slide = slide;
-    this.outlines = [];
+    this.outlined = [];
     this.viewer = OpenSeadragon({
       ...LOOK,
       element,
-      tileSources: [{ tileSource: slideSquares }, { tileSource: heatmapSquares, opacity }],
+      tileSources: [{ tileSource: slideSquares }, { tileSource: heatmapSquares, opacity: 0 }],
     });
-    this.opacity = opacity;
-    this.viewer.addHandler("open", () => this.setOpacity(this.opacity));
     for (const event of ["open", "update-viewport", "resize"])
       this.viewer.addHandler(event, () => onview(this.view()));
     this.viewer.addHandler("tile-load-failed", ({ maxReached }) => maxReached && onlost());
@@ -42,7 +45,6 @@ export class SlideView {
   /** What is seen: the centre in level-0 pixels, and screen pixels a level-0 pixel. */
   view() {
     const image = this.viewer.world.getItemAt(0);
-    if (!image) return null;
     const centre = image.viewportToImageCoordinates(this.viewer.viewport.getCenter());
     const zoom = image.viewportToImageZoom(this.viewer.viewport.getZoom());
     return { x: centre.x, y: centre.y, zoom };
@@ -50,8 +52,7 @@ export class SlideView {
 
   /** Lay attention over the slide with this opacity, 0 (none) to 1. */
   setOpacity(opacity) {
-    this.opacity = opacity;
-    this.viewer.world.getItemAt(1)?.setOpacity(opacity);
+    this.viewer.world.getItemAt(1).setOpacity(opacity);
   }
 
   /** Show the whole slide. */
@@ -62,7 +63,7 @@ export class SlideView {
   /** Zoom about the centre to so many screen pixels a level-0 pixel. */
   zoomTo(zoom) {
     const image = this.viewer.world.getItemAt(0);
-    if (image) this.viewer.viewport.zoomTo(image.imageToViewportZoom(zoom)).applyConstraints();
+    this.viewer.viewport.zoomTo(image.imageToViewportZoom(zoom)).applyConstraints();
   }
 
   /** Zoom in (factor > 1) or out about the centre. */
@@ -70,28 +71,25 @@ export class SlideView {
     this.viewer.viewport.zoomBy(factor).applyConstraints();
   }
 
-  /** Draw the outlines of tiles, in their order. */
+  /** Draw the outlines of tiles. */
   outline(tiles) {
-    this.outlines = tiles.map((tile) => {
+    this.outlined = tiles.map((tile) => {
       const element = h("div", { class: "tile-outline" });
-      this.viewer.addOverlay({ element, location: this.#box(tile, tile.side) });
-      return element;
+      this.viewer.addOverlay({ element, location: this.#box(tile.x, tile.y, tile.side) });
+      return { ...tile, element };
     });
   }
 
-  /** Move to a tile, by its index in `outline`, and mark it. */
-  showTile(tile, index) {
-    const around = tile.side * TILE_IN_VIEW;
-    const box = { ...tile, x: tile.x - (around - tile.side) / 2, y: tile.y - (around - tile.side) / 2 };
-    this.outlines.forEach((each, i) => each.classList.toggle("chosen", i === index));
-    this.viewer.viewport.fitBoundsWithConstraints(this.#box(box, around));
+  /** Move to a tile, by its place in what was outlined, and mark it. */
+  showTile(index) {
+    const { x, y, side } = this.outlined[index];
+    const margin = (side * (TILE_IN_VIEW - 1)) / 2;
+    this.outlined.forEach(({ element }, i) => element.classList.toggle("chosen", i === index));
+    const box = this.#box(x - margin, y - margin, side * TILE_IN_VIEW);
+    this.viewer.viewport.fitBoundsWithConstraints(box);
   }
 
-  close() {
-    this.viewer.destroy();
-  }
-
-  #box({ x, y }, side) {
+  #box(x, y, side) {
     const { width } = this.slide; // the slide is one unit wide
     return new OpenSeadragon.Rect(x / width, y / width, side / width, side / width);
   }
@@ -117,7 +115,7 @@ const LOOK = {
   navigatorAutoFade: false,
   gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
   animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.5,
-  minZoomImageRatio: 0.9,
+  minZoomImageRatio: 0.3,
   maxZoomPixelRatio: MOST_ENLARGED,
   visibilityRatio: 0.5,
   imageLoaderLimit: 8,

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { brief } from "./format.js";
 
 export class TileStrip {
-  /** `choose(tile, index)` is called with a tile of `tiles`. */
+  /** `choose(index)` is called with a tile's place in `tiles`. */
   constructor(tiles, choose, signal) {
     this.buttons = tiles.map((tile, index) => this.#button(tile, index, choose, signal));
     this.element = h("section", { class: "strip", "aria-label": "Most attended tiles" },
@@ -24,7 +24,7 @@ export class TileStrip {
       title: `Tile ${index + 1}: ${share} of all attention; x ${tile.x}, y ${tile.y}`,
       onclick: () => {
         this.buttons.forEach((each, i) => each.setAttribute("aria-pressed", i === index));
-        choose(tile, index);
+        choose(index);
       },
     }, picture, h("span", { class: "rank" }, `${index + 1}`), h("span", { class: "share" }, share));
   }
