@@ -15,6 +15,7 @@ JOBS = {
     "embed": "embed slides or tile shards, one Parquet object a slide",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
+    "serve": "answer over HTTP: embeddings, predictions, heatmaps",
     "demo": "draw a small synthetic cohort and run tile and embed on it",
 }
 

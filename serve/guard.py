@@ -86,9 +86,11 @@ class Guard:
 
 def _refuse_other_sites(request: "_Request") -> None:
     """Without keys a browser on this machine must not be made to ask by another site's page."""
-    host = request.header("host") or ""
-    origin = (request.header("origin") or "").partition("://")[2]
-    if not is_loopback(_name(host)) or (origin and not is_loopback(_name(origin))):
+    names = [request.header("host") or ""]
+    origin = request.header("origin")
+    if origin is not None:
+        names.append(origin.partition("://")[2])
+    if not all(is_loopback(_name(name)) for name in names):
         raise Problem(403, "without keys the service answers on this machine's own address only")
 
 
