@@ -8,6 +8,11 @@ export class Refused extends Error {
     super(detail);
     this.status = status;
   }
+
+  /** Whether another attempt may do better. */
+  get passing() {
+    return this.status === 0 || this.status >= 500;
+  }
 }
 
 /** Fetch a path, with the key; asks for one when it is wanted. Throws Refused. */

@@ -24,7 +24,7 @@ function button(label, title, onclick) {
 /** The attention layer's controls: `change` gets its opacity, 0 when it is off. Key H. */
 export function attentionControls(change, signal) {
   const shown = h("input", { type: "checkbox", id: "attention", checked: true, "aria-keyshortcuts": "h" });
-  const slider = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 45 });
+  const slider = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 35 });
   const opacity = () => (shown.checked ? slider.value / 100 : 0);
   const changed = () => {
     slider.disabled = !shown.checked;

@@ -12,9 +12,19 @@ export function count(number) {
   return Math.round(number).toLocaleString(EN);
 }
 
+/** A risk with its sign: 0.3621 -> "+0.362", -1.2 -> "−1.2" */
+export function risk(number) {
+  return number > 0 ? `+${brief(number)}` : brief(number).replace("-", "−");
+}
+
 /** Three significant digits: 1234.5 -> "1,230", 0.01234 -> "0.0123" */
 export function brief(number) {
   return number.toLocaleString(EN, { maximumSignificantDigits: 3 });
+}
+
+/** Two significant digits: 26.93 -> "27", 0.989 -> "0.99" */
+export function roughly(number) {
+  return number.toLocaleString(EN, { minimumSignificantDigits: 2, maximumSignificantDigits: 2 });
 }
 
 /** An ISO time in this browser's zone: "14 Mar 2026, 09:12" */

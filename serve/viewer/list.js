@@ -2,9 +2,9 @@
 
 import { getJson } from "./api.js";
 import { h } from "./dom.js";
-import { moment, percent } from "./format.js";
+import { moment, percent, risk } from "./format.js";
 import { howToAsk } from "./howto.js";
-import { tell } from "./notice.js";
+import { tell, untell } from "./notice.js";
 import { underWay } from "./under_way.js";
 
 const LIST = "v1/predictions";
@@ -16,7 +16,7 @@ const kept = { records: new Map(), underWay: [], next: null, filter: "" };
 /** Fill `main`; returns what to do on leaving. */
 export function showList(main, title) {
   const leaving = new AbortController();
-  title("Predictions");
+  title("");
   const page = new ListPage(main, leaving.signal);
   page.refresh();
   return () => leaving.abort();
@@ -53,9 +53,11 @@ class ListPage {
       if (!reached) kept.next = page.next;
       kept.underWay = page.under_way;
       this.draw();
+      untell();
       if (page.under_way.length) this.later();
     } catch (error) {
       this.refuse(error);
+      if (error.passing) this.later();
     }
   }
 
@@ -134,6 +136,6 @@ function result({ status, error, result: found }) {
     const { predicted, classes } = found.classification;
     return `${predicted}, ${percent(classes.find(({ name }) => name === predicted).probability)}`;
   }
-  if (found?.survival) return `Risk ${found.survival.risk.toFixed(2)}`;
+  if (found?.survival) return `Risk ${risk(found.survival.risk)}`;
   return "";
 }

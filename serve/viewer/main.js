@@ -14,8 +14,8 @@ function route() {
   main.replaceChildren();
   const id = location.hash.slice(2);
   const title = (text) => {
-    crumb.textContent = text;
-    document.title = `${text} · Pathray`;
+    crumb.textContent = text && `› ${text}`;
+    document.title = text ? `${text} · Pathray` : "Pathray";
   };
   main.className = id ? "prediction-page" : "list-page";
   leave = id ? showPrediction(main, id, title) : showList(main, title);

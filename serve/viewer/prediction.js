@@ -6,7 +6,7 @@ import { attentionControls, zoomControls } from "./controls.js";
 import { panel } from "./panel.js";
 import { scaleLine } from "./scaleline.js";
 import { SlideView } from "./slide.js";
-import { tell } from "./notice.js";
+import { tell, untell } from "./notice.js";
 import { TileStrip } from "./strip.js";
 import { underWay } from "./under_way.js";
 
@@ -16,7 +16,7 @@ const LOOK_AGAIN_MS = 1500;
 export function showPrediction(main, id, title) {
   const leaving = new AbortController();
   const { signal } = leaving;
-  title("Prediction");
+  title("…");
   load(main, id, title, signal).catch((error) => {
     if (error.name !== "AbortError") tell(error.message);
   });
@@ -25,12 +25,27 @@ export function showPrediction(main, id, title) {
 
 async function load(main, id, title, signal) {
   for (;;) {
-    const record = await getJson(`v1/predictions/${encodeURIComponent(id)}`, signal);
-    title(record.slide.slide_id);
-    if (record.status === "done") return show(main, record, signal);
-    main.replaceChildren(unfinished(record));
-    if (record.status === "failed") return undefined;
+    const record = await look(id, signal);
+    if (record) {
+      title(record.slide.slide_id);
+      if (record.status === "done") return show(main, record, signal);
+      main.replaceChildren(unfinished(record));
+      if (record.status === "failed") return undefined;
+    }
     await pause(LOOK_AGAIN_MS, signal);
+  }
+}
+
+/** The record, or null where the service is away for now. */
+async function look(id, signal) {
+  try {
+    const record = await getJson(`v1/predictions/${encodeURIComponent(id)}`, signal);
+    untell();
+    return record;
+  } catch (error) {
+    if (!error.passing) throw error;
+    tell(error.message);
+    return null;
   }
 }
 

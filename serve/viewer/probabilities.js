@@ -35,7 +35,7 @@ function bar(mean, low, high, models) {
   const middle = HEIGHT / 2;
   return s(
     "svg",
-    { class: "bar", viewBox: `-4 0 ${WIDTH + 8} ${HEIGHT}`, "aria-hidden": "true" },
+    { class: "bar", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" },
     s("rect", { class: "bar-whole", width: WIDTH, height: 8, y: middle - 4, rx: 2 }),
     s("rect", { class: "bar-mean", width: WIDTH * mean, height: 8, y: middle - 4, rx: 2 }),
     many && s("path", { class: "bar-range", d: whisker(WIDTH * low, WIDTH * high, middle) }),

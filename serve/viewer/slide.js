@@ -119,6 +119,7 @@ const LOOK = {
   maxZoomPixelRatio: MOST_ENLARGED,
   visibilityRatio: 0.5,
   imageLoaderLimit: 8,
+  timeout: 120_000,
   tileRetryMax: 2,
   tileRetryDelay: 2000,
 };
@@ -153,6 +154,7 @@ async function fetchSquare(job) {
     const response = await get(job.src, job.userData.abort.signal);
     job.finish(await painted(await response.blob()), null, "context2d");
   } catch (error) {
-    job.fail(error.message, null);
+    // A square that is not wanted any more has not failed.
+    if (error.name !== "AbortError") job.fail(error.message, null);
   }
 }

@@ -2,20 +2,20 @@
 
 import { getPicture } from "./api.js";
 import { h } from "./dom.js";
-import { brief } from "./format.js";
+import { roughly } from "./format.js";
 
 export class TileStrip {
   /** `choose(index)` is called with a tile's place in `tiles`. */
   constructor(tiles, choose, signal) {
     this.buttons = tiles.map((tile, index) => this.#button(tile, index, choose, signal));
     this.element = h("section", { class: "strip", "aria-label": "Most attended tiles" },
-      h("h2", {}, "Most attended tiles"),
+      h("h2", {}, "Most attended tiles, and their share of all attention"),
       h("div", { class: "strip-tiles" }, ...this.buttons));
   }
 
   #button(tile, index, choose, signal) {
     const picture = h("img", { alt: "" });
-    const share = `${brief(tile.attention * 100)} %`;
+    const share = `${roughly(tile.attention * 100)} %`;
     if (tile.image) load(picture, tile.image, signal);
     return h("button", {
       type: "button",

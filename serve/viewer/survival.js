@@ -1,7 +1,7 @@
 // A survival prediction: the risk, and the curve with the range of the ensemble's models.
 
 import { h, s } from "./dom.js";
-import { brief, count, percent, ticks } from "./format.js";
+import { count, percent, risk as signed, ticks } from "./format.js";
 
 const PLOT = { width: 320, height: 200, left: 38, right: 8, top: 8, bottom: 34 };
 
@@ -15,7 +15,8 @@ export function survival({ risk, low, high, heads, curve, time_unit: unit }) {
     many && h("p", { class: "range" }, `${signed(low)} to ${signed(high)} over ${heads.length} models`),
     h("p", { class: "note" }, "Relative to the training patients: a higher risk is a shorter expected survival."),
     plot(curve, unit, many),
-    h("p", {}, median(curve, unit)),
+    h("p", {}, `Median survival: ${median(curve, "survival", unit)}.`),
+    many && h("p", { class: "range" }, `${median(curve, "low", unit)} to ${median(curve, "high", unit)} over the models`),
     table(curve, unit, many),
     h("p", { class: "note" }, many
       ? `Line: mean of ${heads.length} models. Band: their range, which is not a confidence interval.`
@@ -30,19 +31,14 @@ export function at(time, values, when) {
   return value;
 }
 
-function signed(risk) {
-  return risk > 0 ? `+${brief(risk)}` : brief(risk).replace("-", "−");
-}
-
 function withUnit(time, unit) {
   return unit ? `${count(time)} ${unit}` : count(time);
 }
 
-function median({ time, survival: alive }, unit) {
-  const i = alive.findIndex((value) => value <= 0.5);
-  return i < 0
-    ? `Median survival is not reached within ${withUnit(time.at(-1), unit)}.`
-    : `Median survival: ${withUnit(time[i], unit)}.`;
+/** The first time at which at most half are alive. */
+function median(curve, which, unit) {
+  const i = curve[which].findIndex((alive) => alive <= 0.5);
+  return i < 0 ? `more than ${withUnit(curve.time.at(-1), unit)}` : withUnit(curve.time[i], unit);
 }
 
 function plot(curve, unit, many) {

@@ -42,7 +42,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     """Opens an address in one new window; afterwards nothing has failed and nothing has left.
 
-    `refused`: the statuses of answers that the test provokes.
+    `provoked`: what the console says of a failure that the test is about.
     """
     context = chromium.new_context(viewport=LAPTOP, locale="en-GB", timezone_id="UTC")
     page = context.new_page()
@@ -53,15 +53,15 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     origins: list[str] = []
-    provoked: list[str] = []
+    expected: list[str] = []
 
-    def opening(address: str, refused: int | None = None) -> Page:
+    def opening(address: str, provoked: str = "") -> Page:
         origins.append("/".join(address.split("/")[:3]) + "/")
-        provoked.append(f"status of {refused} ")
+        expected.extend(filter(None, [provoked]))
         page.goto(address)
         return page
 
     yield opening
     context.close()
-    assert [text for text in wrong if not any(each in text for each in provoked)] == []
+    assert [text for text in wrong if not any(each in text for each in expected)] == []
     assert [url for url in asked if not url.startswith((*origins, "blob:"))] == []

@@ -191,8 +191,29 @@ def test_a_failed_prediction_tells_why(open_page: Open, service: Service) -> Non
 
 
 def test_an_unknown_prediction_is_told(open_page: Open, service: Service) -> None:
-    page = open_page(f"{service.url}/#/{'0' * 32}", refused=404)
-    expect(page.get_by_role("alert").first).to_have_text("There is no such prediction.")
+    page = open_page(f"{service.url}/#/{'0' * 32}", provoked="status of 404")
+    expect(page.locator("#notice")).to_have_text("There is no such prediction.")
+
+
+def test_a_page_goes_on_when_the_service_is_back(open_page: Open, service: Service) -> None:
+    page = open_page(service.url, provoked="ERR_INTERNET_DISCONNECTED")
+    expect(page.get_by_role("link", name="case").first).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("link", name="case").first.click()
+    expect(page.locator("#notice")).to_contain_text("The service does not answer.")
+    page.context.set_offline(False)
+    painted(page)
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_squares_that_are_not_waited_for_are_no_failures(open_page: Open, service: Service) -> None:
+    page = open_page(service.page_of("case", "subtype"))
+    for rank in range(12):
+        page.locator(".tile").nth(rank).click()
+        page.wait_for_timeout(40)
+        page.get_by_role("button", name="Show the whole slide").click()
+    painted(page)
+    expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_the_name_of_a_slide_is_text_and_nothing_else(open_page: Open, service: Service) -> None:
