@@ -33,7 +33,7 @@ export function askForKey(refused) {
 }
 
 /** Show the button that forgets the key while there is one. */
-export function showForgetKey() {
+function showForgetKey() {
   forget.hidden = !key();
 }
 

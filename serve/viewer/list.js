@@ -46,11 +46,11 @@ class ListPage {
   async refresh() {
     try {
       const page = await getJson(LIST, this.signal);
-      const newest = new Map(page.items.map((record) => [record.id, record]));
-      const reached = kept.records.size && page.items.some(({ id }) => kept.records.has(id));
-      kept.records = new Map([...newest, ...(reached ? kept.records : [])]);
-      for (const [id, record] of newest) kept.records.set(id, record);
-      if (!reached) kept.next = page.next;
+      const now = new Set([...page.items, ...page.under_way].map(({ id }) => id));
+      const older = [...kept.records].filter(([id]) => !now.has(id));
+      const joined = page.items.some(({ id }) => kept.records.has(id));
+      if (!joined) kept.next = page.next;
+      kept.records = new Map([...page.items.map((r) => [r.id, r]), ...(joined ? older : [])]);
       kept.underWay = page.under_way;
       this.draw();
       untell();

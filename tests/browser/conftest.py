@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
-from service import Service, running  # noqa: E402
+from service import Service, running
 
 LAPTOP = {"width": 1440, "height": 900}
 
@@ -55,9 +55,9 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     origins: list[str] = []
     expected: list[str] = []
 
-    def opening(address: str, provoked: str = "") -> Page:
+    def opening(address: str, *provoked: str) -> Page:
         origins.append("/".join(address.split("/")[:3]) + "/")
-        expected.extend(filter(None, [provoked]))
+        expected.extend(provoked)
         page.goto(address)
         return page
 

@@ -18,6 +18,7 @@ from pathray.slides.reader import Pixels
 from pathray.synthetic_slide import MPP, SlideRecipe, draw_slide
 from serve.api.app import create_app
 from serve.keys import hash_key
+from serve.results import Results
 
 RECIPE = SlideRecipe(2600, 2000, density=3000, gland_share=0.3, tissue_share=0.5)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -32,6 +33,7 @@ class Service:
     url: str
     client: Client
     slides: Path
+    results: Results
     records: dict[tuple[str, str], Json] = field(default_factory=dict)
 
     def predict(self, slide_id: str, model: str) -> Json:
@@ -89,7 +91,7 @@ def running(folder: Path, key: str | None = None) -> Iterator[Service]:
         try:
             wait_until(lambda: server.started)
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            yield Service(url, Client(url, key), slides)
+            yield Service(url, Client(url, key), slides, Results(str(folder / "results")))
         finally:
             worker.stop()
             server.should_exit = True

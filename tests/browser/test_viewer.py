@@ -40,9 +40,26 @@ def test_the_filter_leaves_what_was_asked_for(open_page: Open, service: Service)
     expect(page.get_by_role("status")).to_have_text(f"1 of the {len(service.records)} predictions")
 
 
-def test_the_command_of_an_empty_page_makes_a_prediction(
-    open_page: Open, tmp_path: Path
+def test_older_predictions_are_shown_when_asked_for(
+    open_page: Open, service: Service, tmp_path: Path
 ) -> None:
+    with running(tmp_path) as many:
+        record = service.records["case", "subtype"]
+        for number in range(120):
+            slide = record["slide"] | {"slide_id": f"slide-{number}"}
+            id = f"{number:032x}"
+            many.results.finish(id, record | {"id": id, "slide": slide})
+        page = open_page(many.url)
+        expect(page.get_by_role("status")).to_have_text("50 newest predictions")
+        page.get_by_role("button", name="Show older predictions").click()
+        expect(page.get_by_role("status")).to_have_text("100 newest predictions")
+        page.get_by_label("Filter").fill("slide-1")
+        page.get_by_role("button", name="Search older predictions").click()
+        expect(page.get_by_role("status")).to_have_text("31 of the 120 predictions")
+        expect(page.locator("tbody tr")).to_have_count(31)
+
+
+def test_the_command_of_an_empty_page_makes_a_prediction(open_page: Open, tmp_path: Path) -> None:
     with running(tmp_path) as empty:
         page = open_page(empty.url)
         expect(page.locator("pre")).to_contain_text('"model": "subtype"')
@@ -56,7 +73,9 @@ def test_the_command_of_an_empty_page_makes_a_prediction(
         expect(page.locator("tbody tr")).to_contain_text("%", timeout=60_000)
 
 
-def test_the_whole_slide_is_painted_and_attention_stays_off_that_was_put_off_meanwhile(open_page: Open, service: Service) -> None:
+def test_the_whole_slide_is_painted_and_attention_stays_off_that_was_put_off_meanwhile(
+    open_page: Open, service: Service
+) -> None:
     page = open_page(service.page_of("case", "subtype"))
     page.get_by_role("checkbox").uncheck()
     assert difference(whole_slide(page), slide_pixels()) < 4
@@ -191,12 +210,12 @@ def test_a_failed_prediction_tells_why(open_page: Open, service: Service) -> Non
 
 
 def test_an_unknown_prediction_is_told(open_page: Open, service: Service) -> None:
-    page = open_page(f"{service.url}/#/{'0' * 32}", provoked="status of 404")
+    page = open_page(f"{service.url}/#/{'0' * 32}", "status of 404")
     expect(page.locator("#notice")).to_have_text("There is no such prediction.")
 
 
 def test_a_page_goes_on_when_the_service_is_back(open_page: Open, service: Service) -> None:
-    page = open_page(service.url, provoked="ERR_INTERNET_DISCONNECTED")
+    page = open_page(service.url, "ERR_INTERNET_DISCONNECTED")
     expect(page.get_by_role("link", name="case").first).to_be_visible()
     page.context.set_offline(True)
     page.get_by_role("link", name="case").first.click()
@@ -206,14 +225,28 @@ def test_a_page_goes_on_when_the_service_is_back(open_page: Open, service: Servi
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_squares_that_are_not_waited_for_are_no_failures(open_page: Open, service: Service) -> None:
-    page = open_page(service.page_of("case", "subtype"))
-    for rank in range(12):
-        page.locator(".tile").nth(rank).click()
-        page.wait_for_timeout(40)
-        page.get_by_role("button", name="Show the whole slide").click()
-    painted(page)
+def test_leaving_a_slide_while_it_loads_is_no_failure(open_page: Open, service: Service) -> None:
+    page = open_page(service.url)
+    for wait in (0, 50, 150, 400):
+        page.get_by_role("link", name="case").first.click()
+        page.wait_for_timeout(wait)
+        page.get_by_role("link", name="Predictions").click()
+    expect(page.locator("tbody tr").first).to_be_visible()
     expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_slide_that_is_gone_is_told_and_its_prediction_still_shown(
+    open_page: Open, tmp_path: Path
+) -> None:
+    with running(tmp_path) as served:
+        pixels_to(served.slides / "case.tif")
+        served.predict("case", "subtype")
+        (served.slides / "case.tif").unlink()
+        page = open_page(
+            served.page_of("case", "subtype"), "Failed to load resource", "failed to load: "
+        )
+        expect(page.locator("#notice")).to_contain_text("could not be read", timeout=60_000)
+        expect(page.locator(".answer")).to_be_visible()
 
 
 def test_the_name_of_a_slide_is_text_and_nothing_else(open_page: Open, service: Service) -> None:

@@ -27,7 +27,7 @@ def give(page: Page, key: str) -> None:
 
 
 def test_a_wrong_key_is_told_and_the_right_one_lets_in(open_page: Open, locked: Service) -> None:
-    page = open_page(locked.url, provoked="status of 401")
+    page = open_page(locked.url, "status of 401")
     give(page, "a-guess")
     expect(page.locator("#key-refused")).to_have_text(
         "This key was not accepted. It may be mistyped or revoked."
@@ -41,7 +41,7 @@ def test_a_wrong_key_is_told_and_the_right_one_lets_in(open_page: Open, locked: 
 def test_the_slide_is_painted_with_the_key_which_no_address_holds(
     open_page: Open, locked: Service
 ) -> None:
-    page = open_page(locked.page_of("case", "subtype"), provoked="status of 401")
+    page = open_page(locked.page_of("case", "subtype"), "status of 401")
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     give(page, KEY)
@@ -54,7 +54,7 @@ def test_the_slide_is_painted_with_the_key_which_no_address_holds(
 
 
 def test_a_key_is_asked_for_once_and_forgotten_on_request(open_page: Open, locked: Service) -> None:
-    page = open_page(locked.url, provoked="status of 401")
+    page = open_page(locked.url, "status of 401")
     give(page, KEY)
     expect(page.get_by_role("link", name="case")).to_be_visible()
     page.reload()
