@@ -5,10 +5,12 @@ named in it by import path, so that no job imports the endpoints.
 """
 
 import importlib
+import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,6 +41,7 @@ def run(flags: ServeFlags) -> int:
     from jobs.cluster import connected
 
     config = read_config(dict(flags.model_extra), flags.host, flags.port)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with connected(), running(config):
         options = config.http_options
         print(f"serving on http://{options.host}:{options.port}  (stop with Ctrl-C)", flush=True)
@@ -79,30 +82,30 @@ def _check_arguments(application: Any) -> None:
     call_user_app_builder_with_args_if_necessary(builder, application.args)
 
 
-class running:  # noqa: N801  (reads as a phrase in a `with`)
+@contextmanager
+def running(config: Any) -> Iterator[None]:
     """The applications of a config, up for the length of the block."""
+    from ray import serve
 
-    def __init__(self, config: Any) -> None:
-        self._config = config
-
-    def __enter__(self) -> None:
-        from ray.serve._private.api import serve_start
-
-        config = self._config
-        client = serve_start(
-            http_options=config.http_options.model_dump(), proxy_location=config.proxy_location
-        )
-        client.deploy_apps(config)
-        try:
-            _await_start([application.name for application in config.applications])
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        from ray import serve
-
+    try:
+        deploy(config)
+        yield
+    finally:
         serve.shutdown()
+
+
+def deploy(config: Any) -> None:
+    """Bring the applications of a config up, or to what it says now, replica by replica.
+
+    RequestError with the reason where one does not come up.
+    """
+    from ray.serve._private.api import serve_start
+
+    client = serve_start(
+        http_options=config.http_options.model_dump(), proxy_location=config.proxy_location
+    )
+    client.deploy_apps(config)
+    _await_start([application.name for application in config.applications])
 
 
 def _await_start(names: list[str]) -> None:
@@ -125,8 +128,8 @@ def _reason(status: Any) -> str:
     """The last line of a deployment's traceback says what was wrong."""
     texts = [each.message for each in status.deployments.values() if each.message]
     lines = [line.strip() for text in texts or [status.message] for line in text.splitlines()]
-    telling = [line for line in lines if "Error" in line]
-    return (telling or lines or ["no reason was given"])[-1]
+    telling = [line for line in lines if "Error" in line] or lines or ["no reason was given"]
+    return telling[-1].removeprefix("pathray.errors.RequestError: ")
 
 
 def _until_stopped() -> None:

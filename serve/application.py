@@ -18,7 +18,7 @@ from serve.encoding import EncoderCard
 from serve.predicting import ModelCard
 from serve.problem import Problem, log_without_text
 from serve.results import Results
-from serve.settings import Settings
+from serve.settings import Access, Settings
 
 PIN_SECONDS = 10.0
 """How long an alias is taken to mean the version it meant."""
@@ -65,6 +65,7 @@ class Application:
     predictor: Predicting
     results: Results | None = None
     views: Viewing | None = None
+    access: Access = field(default_factory=Access)
     wake: Callable[[], object] | None = None
     metrics_address: str | None = None
     _pinned: dict[str, tuple[str, float]] = field(default_factory=dict)

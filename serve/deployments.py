@@ -29,7 +29,7 @@ from serve.predicting import ModelCard, card_of
 from serve.remote import RemoteEncoder, RemotePredictor, RemoteViews
 from serve.results import Results
 from serve.schemas import UsedEncoder
-from serve.settings import EncoderSettings, Settings
+from serve.settings import Access, EncoderSettings, Settings
 from serve.slidejobs import Report, Services
 from serve.viewing import SlideViews, UnreadableError
 from serve.worker import JobWorker
@@ -159,6 +159,7 @@ class SlideWorker:
     max_ongoing_requests=128,
     max_queued_requests=64,
     backpressure_config=BUSY,
+    user_config={"keys": []},  # so that `reconfigure` is always called
     ray_actor_options={"num_cpus": 0.5},
     graceful_shutdown_timeout_s=30,
 )
@@ -175,7 +176,6 @@ class Ingress:
         worker: DeploymentHandle | None,
     ) -> None:
         refuse_redirects()
-        refuse_open_doors(settings)
         self._application = Application(
             settings,
             encoder=RemoteEncoder(encoder),
@@ -185,6 +185,12 @@ class Ingress:
             wake=worker.wake.remote if worker else None,
             metrics_address=metrics_address(),
         )
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Let in who the config file names now; RequestError where anybody could come in."""
+        access = Access.model_validate(user_config)
+        refuse_open_doors(access)
+        self._application.access = access
 
     def __serve_build_asgi_app__(self) -> Any:
         return create_app(self._application)

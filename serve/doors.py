@@ -7,12 +7,12 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from pathray.errors import RequestError
 from serve.keys import is_loopback
-from serve.settings import Settings
+from serve.settings import Access
 
 
-def refuse_open_doors(settings: Settings) -> None:
+def refuse_open_doors(access: Access) -> None:
     """RequestError where anybody could come in: no keys, and not on loopback alone."""
-    if settings.keys:
+    if access.keys:
         return
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         raise RequestError("HAProxy and its replicas listen on all interfaces: configure `keys`")

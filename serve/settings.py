@@ -35,6 +35,16 @@ class Key(_Settings):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Access(_Settings):
+    """Who is let in: the `user_config` of the deployment `Ingress`. No keys only on loopback.
+
+    Not among the `args`, because a change of those replaces every replica, and a change of
+    this none.
+    """
+
+    keys: tuple[Key, ...] = ()
+
+
 class Limits(_Settings):
     """What one request may ask, and how much is taken on at once."""
 
@@ -72,7 +82,6 @@ class Settings(_Settings):
     results: str | None = Field(
         None, description="prefix for slide predictions; without it there are none"
     )
-    keys: tuple[Key, ...] = Field(default=(), description="bearer keys; none only on loopback")
     limits: Limits = Limits()
     cache_gb: float = Field(
         default=20, gt=0, description="node-local cache for slides that ranges cannot read"

@@ -159,7 +159,7 @@ class Client:
             except requests.RequestException as error:
                 failure = ServiceError(0, {"detail": f"no answer from {self.url}: {error}"})
             else:
-                if answer.ok:
+                if answer.status_code < 300:
                     return answer
                 failure = ServiceError(answer.status_code, _problem(answer))
                 if answer.status_code not in RETRIED:

@@ -31,7 +31,9 @@ def create_app(application: Application) -> FastAPI:
     for group in (health, catalogue, embed, predict, predictions, pictures):
         app.include_router(group.router(application))
     problem.install(app)
-    app.add_middleware(Guard, settings=application.settings)
+    app.add_middleware(
+        Guard, limits=application.settings.limits, keys=lambda: application.access.keys
+    )
     app.mount("/", Page(), name="viewer")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import encoder, jobs, reading, s3, segmentation, vit
+from tests.benchmarks import encoder, jobs, reading, s3, segmentation, serving, vit
 from tests.benchmarks.document import Table
 from tests.benchmarks.machine import heading
 from tests.benchmarks.options import Options, parser
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "jobs": jobs.section,
     "vit": vit.section,
     "encoder": encoder.section,
+    "serve": serving.section,
 }
 
 

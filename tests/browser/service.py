@@ -19,6 +19,7 @@ from pathray.synthetic_slide import MPP, SlideRecipe, draw_slide
 from serve.api.app import create_app
 from serve.keys import hash_key
 from serve.results import Results
+from serve.settings import Access, Key
 
 RECIPE = SlideRecipe(2600, 2000, density=3000, gland_share=0.3, tissue_share=0.5)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -78,11 +79,13 @@ def pixels_to(path: Path) -> None:
 @contextmanager
 def running(folder: Path, key: str | None = None) -> Iterator[Service]:
     """The application and a worker of slides, on a free port of this machine."""
-    keys = ({"name": "tests", "sha256": hash_key(key)},) if key else ()
     slides = folder / "slides"
     slides.mkdir()
-    settings = settings_in(folder, keys=keys)
-    app = create_app(application_of(settings, folder / "spool"))
+    settings = settings_in(folder)
+    application = application_of(settings, folder / "spool")
+    if key:
+        application.access = Access(keys=(Key(name="tests", sha256=hash_key(key)),))
+    app = create_app(application)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -21,11 +21,12 @@ from serve.keys import hash_key, new_key
 
 @dataclass(frozen=True)
 class Service:
-    """The running service: where it is, who may ask, and the folder of its slides."""
+    """The running service: where it is, who may ask, its slides' folder and its config file."""
 
     url: str
     key: str
     folder: Path
+    config: dict[str, Any]
 
     def client(self, **more: Any) -> Client:
         return Client(self.url, self.key, **more)
@@ -39,9 +40,10 @@ def free_port() -> int:
 
 def config_of(folder: Path, key: str, port: int, **more: Any) -> dict[str, Any]:
     """A Serve config file's content for a small machine."""
-    told = settings_in(folder, keys=[{"name": "tests", "sha256": hash_key(key)}], **more)
+    told = settings_in(folder, **more)
     small = {"ray_actor_options": {"num_cpus": 0.1}}
-    names = ("Ingress", "Encoder", "SlidePredictor", "SlideWorker", "SlideSquares")
+    names = ("Encoder", "SlidePredictor", "SlideWorker", "SlideSquares")
+    access = {"keys": [{"name": "tests", "sha256": hash_key(key)}]}
     return {
         "http_options": {"host": "127.0.0.1", "port": port},
         "applications": [
@@ -50,7 +52,10 @@ def config_of(folder: Path, key: str, port: int, **more: Any) -> dict[str, Any]:
                 "route_prefix": "/",
                 "import_path": "serve.app:build",
                 "args": told.model_dump(mode="json"),
-                "deployments": [{"name": name, **small} for name in names],
+                "deployments": [
+                    {"name": "Ingress", "user_config": access, **small},
+                    *({"name": name, **small} for name in names),
+                ],
             }
         ],
     }
@@ -75,6 +80,6 @@ def service(own_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     write_slide(folder / "slides" / "one.tif")
     key, port = new_key(), free_port()
     limits = {"concurrent_requests": 8}
-    config = read_config(config_of(folder, key, port, limits=limits), None, None)
-    with running(config):
-        yield Service(f"http://127.0.0.1:{port}", key, folder)
+    config = config_of(folder, key, port, limits=limits)
+    with running(read_config(config, None, None)):
+        yield Service(f"http://127.0.0.1:{port}", key, folder, config)

@@ -1,5 +1,6 @@
 """Replicas that die and clients that come in crowds: what is lost, and what is turned away."""
 
+import copy
 import threading
 import time
 from collections import Counter
@@ -11,17 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from serving import write_slide
+from serving import wait_until, write_slide
 
-from pathray.client import ServiceError
+from jobs.serve import deploy, read_config
+from pathray.client import Client, ServiceError
 from pathray.encoders import load_encoder
+from serve.keys import hash_key, new_key
 
 
 def replicas(deployment: str) -> list[str]:
     import ray
 
     names = ray.util.list_named_actors(all_namespaces=True)
-    return [n["name"] for n in names if n["name"].startswith(f"SERVE_REPLICA::pathray#{deployment}#")]
+    start = f"SERVE_REPLICA::pathray#{deployment}"
+    return sorted(name["name"] for name in names if name["name"].startswith(start))
 
 
 def kill(deployment: str) -> None:
@@ -32,12 +36,23 @@ def kill(deployment: str) -> None:
         ray.kill(ray.get_actor(name, namespace="serve"))
 
 
+def is_let_in(url: str, key: str) -> bool:
+    try:
+        return bool(Client(url, key).models())
+    except ServiceError as error:
+        if error.status != 401:
+            raise
+        return False
+
+
 def tiles_of(n: int) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 256, (n, 224, 224, 3), np.uint8)
 
 
 @contextmanager
-def load(ask: Callable[[Any], None], service: Any, attempts: int, users: int = 3) -> Iterator[Counter]:
+def load(
+    ask: Callable[[Any], None], service: Any, attempts: int, users: int = 3
+) -> Iterator[Counter]:
     """Users that ask one thing after another while the block runs; counts of what came."""
     told: Counter = Counter()
     over = threading.Event()
@@ -111,6 +126,38 @@ def test_a_slide_whose_worker_is_killed_is_finished_by_another(service: Any) -> 
         kill("SlideWorker")
         record = client.wait(id, seconds=120)
     assert record["status"] == "done"
+
+
+@pytest.mark.slow
+def test_keys_come_and_go_under_load_and_every_replica_stays(service: Any) -> None:
+    second = new_key()
+    more = copy.deepcopy(service.config)
+    more["applications"][0]["deployments"][0]["user_config"]["keys"].append(
+        {"name": "second", "sha256": hash_key(second)}
+    )
+    before = replicas("")
+    with load(embed, service, attempts=1) as told:
+        wait_for_more(told, 5)
+        deploy(read_config(more, None, None))
+        wait_until(lambda: is_let_in(service.url, second))
+        deploy(read_config(service.config, None, None))
+        wait_until(lambda: not is_let_in(service.url, second))
+        wait_for_more(told, 5)
+    assert set(told) == {"answered"}, told
+    assert replicas("") == before
+
+
+@pytest.mark.slow
+def test_a_rolling_update_loses_no_request(service: Any) -> None:
+    other = copy.deepcopy(service.config)
+    other["applications"][0]["args"]["limits"]["tiles"] = 128
+    before = replicas("Ingress")
+    with load(embed, service, attempts=12) as told:
+        wait_for_more(told, 5)
+        deploy(read_config(other, None, None))
+        wait_until(lambda: not set(replicas("Ingress")) & set(before))
+        wait_for_more(told, 10)
+    assert set(told) == {"answered"}, told
 
 
 def test_a_crowd_is_turned_away_at_once_and_told_when_to_come_back(service: Any) -> None:

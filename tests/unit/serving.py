@@ -115,7 +115,9 @@ def browser(application: Application, key: str | None = None) -> TestClient:
     """A client on the loopback address."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return TestClient(
-        create_app(application), "http://127.0.0.1:8000", headers=headers,
+        create_app(application),
+        "http://127.0.0.1:8000",
+        headers=headers,
         raise_server_exceptions=False,
     )
 

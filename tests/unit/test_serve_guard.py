@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from serve import problem
 from serve.guard import Guard
 from serve.keys import hash_key, holder, is_loopback, new_key
-from serve.settings import Key, Limits, Settings
+from serve.settings import Access, Key, Limits
 
 ALICE, BOB = new_key(), new_key()
 SECRET = "TCGA-XX-1234 in /secret/path"
@@ -24,9 +24,6 @@ KEYS = (Key(name="alice", sha256=hash_key(ALICE)), Key(name="bob", sha256=hash_k
 def guarded(keys: tuple[Key, ...] = (), **limits: Any) -> FastAPI:
     """A small application behind the guard: echoes sizes, sleeps, fails."""
     app = FastAPI()
-    settings = Settings.model_validate(
-        {"encoder": {"name": "mean_rgb"}, "keys": keys, "limits": Limits(**limits)}
-    )
 
     @app.post("/v1/embed")
     async def embed(request: Request, seconds: float = 0) -> dict[str, int]:
@@ -43,7 +40,7 @@ def guarded(keys: tuple[Key, ...] = (), **limits: Any) -> FastAPI:
         return "ok"
 
     problem.install(app)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, limits=Limits(**limits), keys=lambda: keys)
     return app
 
 
@@ -66,9 +63,7 @@ def client_of(app: FastAPI, url: str = "http://127.0.0.1:8000") -> TestClient:
         ("Bearer \u00ff", 401),
     ],
 )
-def test_only_keys_of_the_configuration_are_let_in(
-    authorization: str | None, status: int
-) -> None:
+def test_only_keys_of_the_configuration_are_let_in(authorization: str | None, status: int) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
     answer = client_of(guarded(KEYS)).post("/v1/embed", content=b"abc", headers=headers)
     assert answer.status_code == status
@@ -99,9 +94,7 @@ def test_health_needs_no_key() -> None:
         ({"Host": "localhost", "Origin": "http://localhost:8000"}, 200),
     ],
 )
-def test_without_keys_pages_of_other_sites_cannot_ask(
-    headers: dict[str, str], status: int
-) -> None:
+def test_without_keys_pages_of_other_sites_cannot_ask(headers: dict[str, str], status: int) -> None:
     answer = client_of(guarded()).post("/v1/embed", content=b"", headers=headers)
     assert answer.status_code == status
 
@@ -200,7 +193,9 @@ def test_an_error_tells_neither_the_client_nor_the_log_what_it_says(
 
 
 def test_the_whole_api_wants_a_key(tmp_path: Path) -> None:
-    with browser(application_of(settings_in(tmp_path, keys=KEYS), tmp_path)) as api:
+    application = application_of(settings_in(tmp_path), tmp_path)
+    application.access = Access(keys=KEYS)
+    with browser(application) as api:
         for path, methods in api.get("/openapi.json").json()["paths"].items():
             for method in methods:
                 answer = api.request(method, path.replace("{id}", "0" * 32))

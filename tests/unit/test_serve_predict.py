@@ -239,8 +239,7 @@ def test_more_jobs_than_allowed_are_turned_away(
 ) -> None:
     slides = [write_slide(folder / "slides" / f"many{i}.tif", seed=9) for i in range(3)]
     answers = [
-        api.post("/v1/predict", json={"model": "survival", "slide": str(slide)})
-        for slide in slides
+        api.post("/v1/predict", json={"model": "survival", "slide": str(slide)}) for slide in slides
     ]
     assert [answer.status_code for answer in answers] == [202, 202, 503]
     assert answers[2].headers["retry-after"] == "2"
