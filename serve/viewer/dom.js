@@ -2,7 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An HTML element; attributes that are functions listen (`onclick`), others are set. */
+/** An HTML element; attributes that are functions listen (`onclick`), others are set. Children
+ * that are null or false are left out. */
 export function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -19,7 +20,7 @@ function filled(element, attributes, children) {
     else if (value !== false && value !== null && value !== undefined)
       element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child || child === ""));
   return element;
 }
 

@@ -185,6 +185,22 @@ def test_a_survival_prediction_shows_risk_and_curve(open_page: Open, service: Se
     expect(row).to_contain_text(f"{low * 100:.1f} % to {high * 100:.1f} %")
 
 
+@pytest.mark.parametrize("model", ["subtype", "survival"])
+def test_one_model_alone_is_given_no_range(
+    open_page: Open, service: Service, tmp_path: Path, model: str
+) -> None:
+    with running(tmp_path) as served:
+        record = json.loads(json.dumps(service.records["case", model]))
+        answer = record["result"]["classification"] or record["result"]["survival"]
+        answer["heads"] = answer["heads"][:1]
+        served.results.finish(record["id"], record)
+        # The record alone is there, without its pictures.
+        page = open_page(f"{served.url}/#/{record['id']}", "status of 404")
+        expect(page.locator(".panel")).to_contain_text("One model; its range is not known.")
+        assert "false" not in page.locator(".result").inner_text()
+        expect(page.locator(".range, .curve-band, .bar-range")).to_have_count(0)
+
+
 def at(times: list[float], when: float) -> int:
     """The step of the curve that holds at a time."""
     return int(np.searchsorted(times, when, side="right")) - 1
