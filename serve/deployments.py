@@ -1,7 +1,7 @@
 """What runs where: the Serve deployments, each a thin coat over a plain class.
 
 How many replicas, with how many CPUs or what share of a GPU, is said in the config file under
-`deployments`, by the names below; the numbers here are for one small machine.
+`deployments`, by the names below; the numbers here fit together on two CPUs.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Encoder:
 
 
 @serve.deployment(
-    max_ongoing_requests=8, max_queued_requests=64, ray_actor_options={"num_cpus": 0.5}
+    max_ongoing_requests=8, max_queued_requests=64, ray_actor_options={"num_cpus": 0.25}
 )
 class SlidePredictor:
     """Slide models, loaded when they are asked for, a bounded number at a time."""
@@ -90,7 +90,7 @@ class SlidePredictor:
 
 
 @serve.deployment(
-    max_ongoing_requests=32, max_queued_requests=256, ray_actor_options={"num_cpus": 0.25}
+    max_ongoing_requests=32, max_queued_requests=256, ray_actor_options={"num_cpus": 0.1}
 )
 class SlideSquares:
     """Squares of predicted slides for the viewer."""
@@ -106,7 +106,7 @@ class SlideSquares:
 
 @serve.deployment(
     max_ongoing_requests=4,
-    ray_actor_options={"num_cpus": 0.5},
+    ray_actor_options={"num_cpus": 0.25},
     graceful_shutdown_timeout_s=30,
 )
 class SlideWorker:
@@ -156,7 +156,7 @@ class SlideWorker:
     max_queued_requests=64,
     backpressure_config=BUSY,
     user_config={"keys": []},  # so that `reconfigure` is always called
-    ray_actor_options={"num_cpus": 0.5},
+    ray_actor_options={"num_cpus": 0.25},
     graceful_shutdown_timeout_s=30,
 )
 @serve.ingress()

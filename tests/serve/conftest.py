@@ -1,7 +1,6 @@
 """One real Serve instance for all tests of the endpoints, on a Ray of its own."""
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from serving import settings_in, write_slide
+from serving import free_port, settings_in, write_slide
 
 from jobs.serve import read_config, running
 from pathray.client import Client
@@ -30,12 +29,6 @@ class Service:
 
     def client(self, **more: Any) -> Client:
         return Client(self.url, self.key, **more)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def config_of(folder: Path, key: str, port: int, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from conftest import free_port
+from serving import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -1,5 +1,6 @@
 """The served application in this process: the real services, without Ray between them."""
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,13 @@ def worker_of(settings: Settings, spool: Path, name: str = "one") -> JobWorker:
 
     assert settings.results is not None
     return JobWorker(Results(settings.results), services, Spool(spool, 10**9), name)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:

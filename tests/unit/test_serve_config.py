@@ -10,6 +10,7 @@ import serve.app
 from jobs.cli import main
 from jobs.serve import read_config
 from pathray.errors import RequestError
+from serve.deployments import Encoder, Ingress, SlidePredictor, SlideSquares, SlideWorker
 from serve.settings import Settings
 
 SHIPPED = Path(serve.app.__file__).with_name("serve.yaml")
@@ -65,3 +66,8 @@ def test_the_command_wants_a_file(capsys: pytest.CaptureFixture[str], tmp_path: 
     (tmp_path / "a.yaml").write_text("applications: 3")
     assert main(["serve", "--config", str(tmp_path / "a.yaml")]) == 2
     assert "applications" in capsys.readouterr().err
+
+
+def test_all_deployments_fit_on_a_laptop_of_two_cpus() -> None:
+    parts = (Encoder, SlidePredictor, SlideSquares, SlideWorker, Ingress)
+    assert sum(part.ray_actor_options["num_cpus"] for part in parts) <= 2
