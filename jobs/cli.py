@@ -19,6 +19,7 @@ JOBS = {
     "predict": "apply a slide model to embeddings or slides",
     "convert": "turn a released checkpoint into an encoder directory",
     "encoders": "list the tile encoders that can be asked for by name",
+    "serve": "answer over HTTP: embeddings, predictions, heatmaps",
     "submit": "run a job on a cluster through its Ray dashboard",
     "estimate": "nodes, hours and money for a cohort",
     "demo": "draw a small synthetic cohort and run everything on it",

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pathray import storage
+from pathray.errors import RequestError
 from serve.problem import Problem
 
 SCHEMES = frozenset({"s3", "gs", "az", "abfs", "http", "https", "file", "local"})
@@ -23,7 +24,12 @@ class Allowed:
 
     def __init__(self, kind: str, prefixes: Sequence[str]) -> None:
         self._kind = kind
-        self._prefixes = [_canonical(prefix) for prefix in prefixes]
+        try:
+            self._prefixes = [_canonical(prefix) for prefix in prefixes]
+        except ValueError as error:
+            raise RequestError(
+                f"{kind}: a prefix is neither an absolute path nor a URI: {', '.join(prefixes)}"
+            ) from error
 
     def check(self, uri: str) -> str:
         """The URI to open; a 403 problem, which does not say what exists, for any other."""

@@ -9,6 +9,7 @@ few milliseconds, for more to come. A request alone is cut like a piece of the b
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,10 +64,8 @@ class TileBatcher:
         try:
             if self._tiles_waiting() < self._size:
                 self._full.clear()
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._wait)
-                except TimeoutError:
-                    pass
             while batch := self._take():
                 await self._pass(batch)
         finally:

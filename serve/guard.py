@@ -6,16 +6,16 @@ A plain ASGI layer, so that nothing of a body is held before it is counted.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.keys import holder, is_loopback
 from serve.problem import Problem, busy, log_without_text, respond
-from serve.settings import Settings
+from serve.settings import Key, Limits
 
-log = logging.getLogger("pathray.serve")
+log = logging.getLogger("ray.serve.pathray")
 
 GUARDED = ("/v1/", "/metrics")
 """Paths that want a key. The others tell nothing: health, the API's description, the page."""
@@ -24,10 +24,13 @@ COSTLY = ("/v1/embed", "/v1/predict")
 
 
 class Guard:
-    """Lets a request through to `app`, or answers it with a problem."""
+    """Lets a request through to `app`, or answers it with a problem.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings, self._limits = app, settings, settings.limits
+    `keys` are asked for at every request: one that is revoked is out at once.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, keys: Callable[[], Sequence[Key]]) -> None:
+        self._app, self._limits, self._keys = app, limits, keys
         self._working = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,12 +59,13 @@ class Guard:
 
     def _let_in(self, request: "_Request") -> str | None:
         """Who asks; a problem where nobody may."""
-        if not self._settings.keys:
+        keys = self._keys()
+        if not keys:
             _refuse_other_sites(request)
             return None
         if not request.path.startswith(GUARDED):
             return None
-        who = holder(request.header("authorization"), self._settings.keys)
+        who = holder(request.header("authorization"), keys)
         if who is None:
             raise Problem(
                 401,
@@ -86,9 +90,11 @@ class Guard:
 
 def _refuse_other_sites(request: "_Request") -> None:
     """Without keys a browser on this machine must not be made to ask by another site's page."""
-    host = request.header("host") or ""
-    origin = (request.header("origin") or "").partition("://")[2]
-    if not is_loopback(_name(host)) or (origin and not is_loopback(_name(origin))):
+    names = [request.header("host") or ""]
+    origin = request.header("origin")
+    if origin is not None:
+        names.append(origin.partition("://")[2])
+    if not all(is_loopback(_name(name)) for name in names):
         raise Problem(403, "without keys the service answers on this machine's own address only")
 
 

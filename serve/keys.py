@@ -3,7 +3,7 @@
     python -m serve.keys NAME    prints a new key, and the line of configuration that lets it in
 
 A key has 256 random bits, so a plain hash keeps it: there is nothing to guess. To revoke one,
-remove its line and deploy again: only the ingress is replaced.
+remove its line and deploy again: no replica is replaced.
 """
 
 import hashlib

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 from pathray import __version__
 from pathray.slideprediction import Range, SlidePrediction
 from serve.schemas import (
@@ -130,5 +129,3 @@ def _survival(found: SlidePrediction, time_unit: str | None) -> Survival | None:
         ),
         time_unit=time_unit,
     )
-
-

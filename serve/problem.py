@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pathray.errors import PathrayError
 
-log = logging.getLogger("pathray.serve")
+log = logging.getLogger("ray.serve.pathray")
 MEDIA_TYPE = "application/problem+json"
 
 

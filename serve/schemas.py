@@ -98,10 +98,10 @@ class TopTile(BaseModel):
 
     index: int = Field(description="row of the embeddings")
     attention: float = Field(description="share of the slide's whole attention")
-    x: int | None = Field(None, description="left edge in level-0 pixels")
-    y: int | None = Field(None, description="top edge in level-0 pixels")
-    side: int | None = Field(None, description="side in level-0 pixels")
-    image: str | None = Field(None, description="path of the tile's JPEG")
+    x: int | None = Field(default=None, description="left edge in level-0 pixels")
+    y: int | None = Field(default=None, description="top edge in level-0 pixels")
+    side: int | None = Field(default=None, description="side in level-0 pixels")
+    image: str | None = Field(default=None, description="path of the tile's JPEG")
 
 
 class UsedModel(BaseModel):
@@ -144,7 +144,7 @@ class SlideDescription(BaseModel):
     width: int | None = None
     height: int | None = None
     mpp: float | None = None
-    side: int | None = Field(None, description="side of a tile in level-0 pixels")
+    side: int | None = Field(default=None, description="side of a tile in level-0 pixels")
 
 
 class Progress(BaseModel):
@@ -152,7 +152,7 @@ class Progress(BaseModel):
 
     stage: Literal["waiting", "planning", "embedding", "predicting", "done"]
     tiles_done: int = 0
-    tiles: int | None = Field(None, description="null until they are planned")
+    tiles: int | None = Field(default=None, description="null until they are planned")
 
 
 class Links(BaseModel):
@@ -176,16 +176,17 @@ class PredictionRecord(BaseModel):
     created: str = Field(description="ISO 8601, UTC")
     finished: str | None = None
     progress: Progress
-    error: str | None = Field(None, description="why it failed")
+    error: str | None = Field(default=None, description="why it failed")
     tiles_lost: int = 0
     result: Prediction | None = None
-    links: Links | None = Field(None, description="of a finished prediction")
+    links: Links | None = Field(default=None, description="of a finished prediction")
 
 
 class Predictions(BaseModel):
-    """A page of finished predictions, newest first."""
+    """A page of finished predictions, newest first; on the first page those under way too."""
 
-    items: list[PredictionRecord]
+    items: list[PredictionRecord] = Field(description="done and failed")
+    under_way: list[PredictionRecord] = Field(description="waiting and running, oldest first")
     next: str | None = Field(description="give it as `after` for the next page; null: no more")
 
 
@@ -203,9 +204,9 @@ class PredictRequest(BaseModel):
     )
 
     model: str = Field(max_length=64, description="name of a model of /v1/models")
-    slide: str | None = Field(None, max_length=2048)
-    embeddings_uri: str | None = Field(None, max_length=2048)
-    embeddings: list[list[float]] | None = Field(None, description="N x dim")
+    slide: str | None = Field(default=None, max_length=2048)
+    embeddings_uri: str | None = Field(default=None, max_length=2048)
+    embeddings: list[list[float]] | None = Field(default=None, description="N x dim")
     encoder_digest: str | None = Field(
         None, max_length=64, description="with `embeddings`: the encoder that made them"
     )

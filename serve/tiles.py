@@ -50,7 +50,7 @@ def tiles_in(body: bytes, content_type: str | None, shape: str | None, limits: L
     return tiles
 
 
-def array_in(body: bytes) -> np.ndarray:  # type: ignore[type-arg]
+def array_in(body: bytes) -> np.ndarray:
     """The array of a `.npy` body, without a copy; a problem for pickles and torn files."""
     stream = io.BytesIO(body)
     try:
@@ -63,7 +63,7 @@ def array_in(body: bytes) -> np.ndarray:  # type: ignore[type-arg]
         shape, fortran, dtype = read(stream, max_header_size=_NPY_HEADER)
         if dtype.hasobject or fortran or not dtype.itemsize:
             raise ValueError("order or type")
-        array: np.ndarray = np.frombuffer(body, dtype, offset=stream.tell())  # type: ignore[type-arg]
+        array: np.ndarray = np.frombuffer(body, dtype, offset=stream.tell())
         return array.reshape(shape)
     except Exception as error:  # numpy parses the header as Python: SyntaxError, TypeError, ...
         raise Problem(422, "the body is no plain .npy array in C order") from error
@@ -97,8 +97,7 @@ def _files(body: bytes, boundary: str) -> list[bytes]:
 
 def _decode(files: Sequence[bytes], limits: Limits) -> Pixels:
     _check([_size(index, data) for index, data in enumerate(files)], limits)
-    tiles = np.stack([_pixels(index, data) for index, data in enumerate(files)])
-    return tiles
+    return np.stack([_pixels(index, data) for index, data in enumerate(files)])
 
 
 def _size(index: int, data: bytes) -> tuple[int, int]:

@@ -73,7 +73,9 @@ class Client:
         """The prediction from embeddings (N, D) that the encoder of that digest made."""
         told = {"model": model, "encoder_digest": encoder_digest}
         headers = {"Content-Type": NPY}
-        return self._json("POST", "/v1/predict", params=told, data=_npy(embeddings), headers=headers)
+        return self._json(
+            "POST", "/v1/predict", params=told, data=_npy(embeddings), headers=headers
+        )
 
     def predict_embeddings(self, model: str, uri: str) -> Json:
         """The prediction from an object that `pathray embed` wrote."""
@@ -112,7 +114,9 @@ class Client:
             if record["status"] == "done":
                 return record
             if record["status"] == "failed":
-                raise ServiceError(200, {"title": "the prediction failed", "detail": record["error"]})
+                raise ServiceError(
+                    200, {"title": "the prediction failed", "detail": record["error"]}
+                )
             if time.monotonic() > deadline:
                 raise TimeoutError(f"prediction {id} is {record['status']} after {seconds:g} s")
             time.sleep(every)
@@ -155,7 +159,7 @@ class Client:
             except requests.RequestException as error:
                 failure = ServiceError(0, {"detail": f"no answer from {self.url}: {error}"})
             else:
-                if answer.ok:
+                if answer.status_code < 300:
                     return answer
                 failure = ServiceError(answer.status_code, _problem(answer))
                 if answer.status_code not in RETRIED:

@@ -97,8 +97,7 @@ class SlideModel:
 def _mean_attention(attention: list[NDArray[np.float64]], column: int | None) -> Any:
     """(N,) of (N, columns) of each model: the column of the predicted class, else their mean."""
     each = [
-        a[:, column] if column is not None and a.shape[1] > 1 else a.mean(axis=1)
-        for a in attention
+        a[:, column] if column is not None and a.shape[1] > 1 else a.mean(axis=1) for a in attention
     ]
     return np.mean(each, axis=0).astype(np.float32)
 
@@ -212,9 +211,7 @@ def _load_head(uri: str, digest: str) -> tuple[Head, Aggregator]:
 def _load(directory: str, name: str | None = None) -> SlideModel:
     name = name or directory
     try:
-        described: Mapping[str, Any] = json.loads(
-            read_object(storage.join(directory, DESCRIPTION))
-        )
+        described: Mapping[str, Any] = json.loads(read_object(storage.join(directory, DESCRIPTION)))
         version, digests = described["format"], list(described["heads"])
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{name} is no slide model: {one_line(error, 160)}") from error

@@ -15,6 +15,7 @@ from tests.benchmarks import (
     reading,
     s3,
     segmentation,
+    serving,
     vit,
 )
 from tests.benchmarks.document import Table
@@ -29,6 +30,7 @@ SECTIONS: dict[str, Callable[[Options], list[Table]]] = {
     "jobs": jobs.section,
     "vit": vit.section,
     "encoder": encoder.section,
+    "serve": serving.section,
     "quantiser": quantiser.section,
     "loader": loader.section,
     "pretrain": pretrain.section,

@@ -145,7 +145,9 @@ def test_a_mixed_or_missing_directory_is_an_error_that_names_it(tmp_path: Path) 
     save_slide_model(str(tmp_path / "one"), [classifier(0)])
     save_slide_model(str(tmp_path / "two"), [classifier(1)])
     for name in ("head.json", "model.safetensors"):
-        (tmp_path / "one/heads/0" / name).write_bytes((tmp_path / "two/heads/0" / name).read_bytes())
+        (tmp_path / "one/heads/0" / name).write_bytes(
+            (tmp_path / "two/heads/0" / name).read_bytes()
+        )
     with pytest.raises(RequestError, match="the copy is mixed"):
         load_slide_model(str(tmp_path / "one"))
     with pytest.raises(RequestError, match="nothing"):
