@@ -10,12 +10,12 @@ from pathray.slides.reader import Pixels
 
 
 class Flags(BaseModel):
-    """Make a small synthetic H&E-like cohort and run tile, embed and pretrain on it."""
+    """Make a small synthetic H&E-like cohort and run every job on it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str = Field("demo-output", description="local folder for the cohort and the results")
-    patients: int = Field(10, ge=2, le=200, description="patients of the cohort")
+    patients: int = Field(20, ge=12, le=200, description="patients of the cohort")
     seed: int = Field(0, ge=0, description="source of all randomness")
 
 
@@ -50,6 +50,8 @@ def run(flags: Flags) -> int:
         print(_command("embed", embed_flags))
         failed |= embed.run(validate(embed.Flags, embed_flags))
         failed |= _pretrain(tiles, folder / "pretraining", flags.seed)
+        learned = folder / "pretraining" / "embeddings"
+        failed |= _models(folder / "models", cohort, tiles, learned, flags.seed)
     _draw_tiles(tiles, pictures / "tiles.png")
     print(
         f"\nlook at   {pictures / 'tiles.png'}  (tiles of both subtypes)\n"
@@ -58,6 +60,8 @@ def run(flags: Flags) -> int:
         f"tiles     {tiles}/<slide_id>-<piece>.parquet\n"
         f"vectors   {embeddings}/<slide_id>.parquet\n"
         f"encoder   {folder}/pretraining/run/encoder  (learned from these tiles)\n"
+        f"subtypes  {folder}/models/subtype/report.html  (open it in a browser)\n"
+        f"survival  {folder}/models/survival/report.html\n"
         f"curves    mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}"
     )
     return failed
@@ -85,6 +89,21 @@ def _pretrain(tiles: Path, folder: Path, seed: int) -> int:
     ):
         print(_command(job.__name__.rpartition(".")[2], flags))
         failed |= job.run(validate(job.Flags, flags))
+    return failed
+
+
+def _models(folder: Path, cohort: Path, tiles: Path, embeddings: Path, seed: int) -> int:
+    """Slide models on the learned encoder's embeddings, and their predictions."""
+    from importlib import import_module
+
+    from jobs.demomodels import requests
+    from jobs.flags import validate
+
+    failed = 0
+    for job, flags in requests(folder, cohort, tiles, embeddings, seed):
+        print(_command(job, flags))
+        module = import_module(f"jobs.{job}")
+        failed |= module.run(validate(module.Flags, flags))
     return failed
 
 

@@ -21,7 +21,6 @@ class Snapshot:
     folds: int
     done: int
     failed: int
-    slots: int
     epochs: int
     seconds: float
     new: int = 0
@@ -55,8 +54,8 @@ class Snapshot:
 class Follower:
     """Follows the folds of one run; a context manager that shows progress meanwhile."""
 
-    def __init__(self, request: Request, done: int, slots: int) -> None:
-        self._request, self._before, self._slots = request, done, slots
+    def __init__(self, request: Request, done: int) -> None:
+        self._request, self._before = request, done
         self._running: dict[str, tuple[int, float]] = {}
         self._done: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -107,7 +106,6 @@ class Follower:
             folds=len(self._request.folds),
             done=self._before + len(self._done),
             failed=len(self.failed),
-            slots=self._slots,
             epochs=self._request.recipe.epochs,
             seconds=time.monotonic() - self.started,
             new=len(self._done),
@@ -148,7 +146,8 @@ def summary(head: str, result: RunResult, places: Sequence[tuple[str, str]]) -> 
         print(f"  {name:<17} {told(estimate)}")
     if result.evaluation.details.get("log_rank_p") is not None:
         print(f"  {'log_rank_p':<17} {result.evaluation.details['log_rank_p']:.3g}")
-    print(f"  pooling {result.evaluation.pooling}; 95% intervals over patients")
+    who = "groups" if result.level == "tile" else "patients"
+    print(f"  pooling {result.evaluation.pooling}; 95% intervals over {who}")
     for what, where in places:
         print(f"  {what:<7} {where}")
 

@@ -61,8 +61,7 @@ def _divide(request: Request, flags: Flags) -> tuple[list[FoldWork], dict[str, S
 def _train(request: Request, flags: Flags, capacity: Capacity, works: list[FoldWork]) -> Follower:
     todo = [work for work in works if find_fold(request.out, work.name) is None]
     gpus = gpus_per_fold(flags, capacity)
-    slots = int(min(capacity.cpus / flags.cpus_per_fold, capacity.gpus / gpus if gpus else 1e9))
-    with Follower(request, len(works) - len(todo), max(1, slots)) as follower:
+    with Follower(request, len(works) - len(todo)) as follower:
         shared = shared_of(request, flags, capacity)
         for event in train_folds(shared, todo, flags.cpus_per_fold, gpus):
             follower.take(event)

@@ -7,7 +7,7 @@
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +17,14 @@ import pyarrow.parquet as pq
 
 from jobs import embed
 from jobs.cluster import Capacity, connected
-from jobs.embedded import known_patients
-from jobs.encoding import choose_encoder, choose_pool, describe
-from jobs.flags import validate
 from jobs.predict import Flags
+from jobs.predictrequest import Work, check_encoder, embed_flags, settings_of, works_of
 from jobs.progress import SHOWN_FAILURES, Progress, clock
 from pathray import outputs, storage
 from pathray.bagprediction import predict_bag
-from pathray.barcode import tcga_patient
 from pathray.embeddings import object_name
-from pathray.errors import PathrayError, RequestError, SlideError, one_line
+from pathray.errors import PathrayError, SlideError, one_line
 from pathray.metadata import read_metadata
-from pathray.mil.bagfiles import BagFile, find_bag_files
-from pathray.mil.formats.bag import Made
-from pathray.mil.packing import Packing
 from pathray.modelregistry import is_registered
 from pathray.slidemodel import SlideModel, load_slide_model
 
@@ -38,16 +32,6 @@ EMBEDDINGS, PREDICTIONS = "embeddings", "predictions.parquet"
 BAGS_A_TASK = 8
 ATTEMPTS = 3
 IMPORTS = ("pathray.bagprediction", "jobs.predictrun")
-
-
-@dataclass(frozen=True)
-class Work:
-    """A bag to predict: its files, and what its object's identity must be."""
-
-    bag: str
-    patient: str | None
-    files: tuple[BagFile, ...]
-    identity: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,75 +63,13 @@ def predict(flags: Flags) -> int:
         embeddings = storage.absolute(flags.embeddings) if flags.embeddings else ""
         if flags.slides is not None:
             embeddings = storage.join(out, EMBEDDINGS)
-            embedding = _embed_flags(flags, model, embeddings)
-            _check_encoder(embedding, model, capacity)
-            outputs.put_settings(out, _settings(model))
+            embedding = embed_flags(flags, model, embeddings)
+            check_encoder(embedding, model, capacity)
+            outputs.put_settings(out, settings_of(model))
             code = embed.run(embedding)
-        works = _works(flags, model, embeddings)
-        outputs.put_settings(out, _settings(model))
+        works = works_of(flags, model, embeddings)
+        outputs.put_settings(out, settings_of(model))
         return max(code, _Run(model, out, works, capacity).run())
-
-
-def _settings(model: SlideModel) -> dict[str, Any]:
-    return {"kind": "predictions", "model_digest": model.digest}
-
-
-def _embed_flags(flags: Flags, model: SlideModel, out: str) -> embed.Flags:
-    made = model.head.made
-    if made.mpp is None or made.tile_size is None:
-        raise RequestError(
-            f"{flags.model} was trained on embeddings that do not say their mpp and tile size: "
-            "embed the slides yourself and give --embeddings"
-        )
-    named = ("slides", "encoder", "weights", "random_init", "allow_pickle", "seed", "min_tissue")
-    values = {name: getattr(flags, name) for name in (*named, "assume_mpp", "allow_upsample")}
-    told = {k: v for k, v in values.items() if v is not None}
-    return validate(embed.Flags, told | {"out": out, "mpp": made.mpp, "tile_size": made.tile_size})
-
-
-def _check_encoder(flags: embed.Flags, model: SlideModel, capacity: Capacity) -> None:
-    """Before a slide is read: RequestError unless the encoder is the model's."""
-    choice = choose_encoder(flags)
-    told = describe(choice, choose_pool(flags, capacity))
-    made = Made(told.dim, told.digest, flags.mpp, flags.tile_size, told.name)
-    model.refuse_other(made, f"those of --encoder {flags.encoder}")
-
-
-def _works(flags: Flags, model: SlideModel, embeddings: str) -> list[Work]:
-    files = find_bag_files(embeddings)
-    model.refuse_other(Packing(files).plan.made)
-    patients = _patients(flags, model, embeddings, files)
-    by_patient = model.head.level == "patient"
-    held: dict[str, list[BagFile]] = {}
-    for file in files:
-        bag = (patients[file.slide_id] or "") if by_patient else file.slide_id
-        held.setdefault(bag, []).append(file)
-    return [
-        Work(bag, patients[mine[0].slide_id], tuple(mine), _identity(model, mine))
-        for bag, mine in sorted(held.items())
-    ]
-
-
-def _patients(
-    flags: Flags, model: SlideModel, embeddings: str, files: Sequence[BagFile]
-) -> dict[str, str | None]:
-    if flags.patient_id == "slide":
-        return {file.slide_id: file.slide_id for file in files}
-    if flags.patient_id == "tcga":
-        return {file.slide_id: tcga_patient(file.slide_id) for file in files}
-    known = known_patients(embeddings, files)
-    strangers = [slide for slide, patient in known.items() if patient is None]
-    if strangers and model.head.level == "patient":
-        raise RequestError(
-            f"the model is of patients, and the patient of {strangers[0]} is not known: say "
-            "--patient-id tcga, or --patient-id slide to take each slide for itself"
-        )
-    return known
-
-
-def _identity(model: SlideModel, files: Sequence[BagFile]) -> dict[str, Any]:
-    sources = {file.slide_id: [file.entry.source.size, file.entry.source.version] for file in files}
-    return {"format": 1, "model_digest": model.digest, "sources": sources}
 
 
 class _Run:

@@ -1,5 +1,6 @@
 """Folds of whole encoders on Ray Train: one after the other, each on all workers."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from jobs.cluster import Capacity
 from jobs.encoding import EncoderChoice
 from jobs.finetune import Flags
+from jobs.pretrainworkers import Fleet
 from pathray.encoders import load_encoder
 from pathray.encoders.torch_encoder import TorchEncoder
 from pathray.errors import PathrayError, RequestError, one_line
@@ -86,20 +88,19 @@ def _outcome(work: TuneFold, tuned: Tuned) -> FoldOutcome:
 
 
 def _on_ray(work: TuneFold, flags: Flags, capacity: Capacity) -> None:
+    import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpu = capacity.gpus >= 1
-    workers = flags.num_workers or (int(capacity.gpus) if gpu else 1)
-    cpus = max(1.0, capacity.smallest_node_cpus - 1)
+    fleet = _fleet(flags, capacity)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = {"CPU": float(fleet.cpus_each(nodes))} | ({"GPU": 1.0} if fleet.gpu else {})
     trainer: Any = TorchTrainer(
         _work,
         train_loop_config={"work": work},
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if fleet.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers,
-            use_gpu=gpu,
-            resources_per_worker=None if gpu else {"CPU": cpus},
+            num_workers=fleet.workers, use_gpu=fleet.gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
             name=f"fold-{work.development.fold.name}",
@@ -113,6 +114,16 @@ def _on_ray(work: TuneFold, flags: Flags, capacity: Capacity) -> None:
         failures = getattr(error, "worker_failures", None)
         cause = next(iter(failures.values())) if failures else error
         raise PathrayError(f"fold {work.development.fold.name}: {one_line(cause, 200)}") from error
+
+
+def _fleet(flags: Flags, capacity: Capacity) -> Fleet:
+    gpu = capacity.gpus >= 1
+    places = capacity.gpus if gpu else capacity.cpus
+    workers = flags.num_workers or (int(capacity.gpus) if gpu else 1)
+    if workers > places and "RAY_ADDRESS" not in os.environ:  # a cluster may grow
+        what = "GPUs" if gpu else "CPUs"
+        raise RequestError(f"--num-workers {workers}: this machine has {places:g} {what}")
+    return Fleet(workers, gpu)
 
 
 def _work(config: dict[str, Any]) -> None:

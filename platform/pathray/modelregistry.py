@@ -4,6 +4,7 @@ The server is MLflow's own choice (MLFLOW_TRACKING_URI, MLFLOW_REGISTRY_URI). Fi
 downloaded: nothing of MLflow's model loading, which would unpickle, is used.
 """
 
+import os
 import re
 
 from pathray.errors import RequestError, one_line
@@ -38,6 +39,7 @@ def pin(uri: str) -> str:
 
 def download(uri: str, folder: str) -> str:
     """Download a registered model's files below a local folder; returns their directory."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 

@@ -1,21 +1,17 @@
 """The FastAPI application put together."""
 
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.staticfiles import StaticFiles
 
 from pathray import __version__
 from serve import problem
 from serve.api import catalogue, embed, health, pictures, predict, predictions
+from serve.api.page import Page
 from serve.application import Application
 from serve.guard import Guard
 from serve.schemas import PredictRequest
-
-VIEWER = Path(__file__).parents[1] / "viewer"
-"""The page at `/` and its assets, shipped in the package."""
 
 DESCRIPTION = """Tile embeddings and slide predictions of cancer histology.
 
@@ -38,8 +34,7 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(
         Guard, limits=application.settings.limits, keys=lambda: application.access.keys
     )
-    if VIEWER.is_dir():
-        app.mount("/", StaticFiles(directory=VIEWER, html=True), name="viewer")
+    app.mount("/", Page(), name="viewer")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

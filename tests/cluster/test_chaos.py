@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from drawn_bags import draw_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -134,4 +135,35 @@ def test_a_lost_node_during_encoding_loses_no_row(cluster, slide, tmp_path):
     finish(job)
     finish(start(*flags, "--out", whole, *DENSE, "--precision", "fp32", address=cluster.address))
     mine, theirs = (pq.read_table(folder / f"{slide.stem}.parquet") for folder in (out, whole))
+    assert mine.equals(theirs)
+
+
+def fold_times(out: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in sorted(out.glob("fold-*/outcome.json"))}
+
+
+def finetuning(folder: Path, out: Path) -> tuple[object, ...]:
+    drawn = folder / "cohort.csv"
+    if not drawn.exists():
+        draw_cohort(folder, patients=40, signal=8.0)
+    given = ("--embeddings", folder / "emb", "--cohort", drawn, "--target", "subtype")
+    return ("finetune", *given, "--out", out, "--folds", "5", "--epochs", "60", "--patience", "60")
+
+
+def test_a_lost_node_costs_only_its_folds(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    cluster.add_node(num_cpus=1)
+    doomed = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    job = start(*finetuning(tmp_path / "drawn", out), address=cluster.address)
+    wait_for(lambda: len(fold_times(out)) >= 2, job)
+    cluster.remove_node(doomed, allow_graceful=False)
+    before = fold_times(out)
+    finish(job)
+    after = fold_times(out)
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+    finish(start(*finetuning(tmp_path / "drawn", whole), address=cluster.address))
+    mine, theirs = (pq.read_table(run / "predictions.parquet") for run in (out, whole))
     assert mine.equals(theirs)

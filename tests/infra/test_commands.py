@@ -1,20 +1,20 @@
 """Every command that a manifest or the README gives is one that the command line takes."""
 
-import ast
 import importlib
 import re
 import shlex
 from collections.abc import Callable, Iterator
 
 import pytest
-from rendering import INFRA, ROOT, Object
+import yaml
+from ray.serve.schema import ServeDeploySchema
+from rendering import INFRA, Object
 
 from jobs.cli import JOBS, main
 from jobs.flags import parse
 from jobs.submit import checked
+from serve.settings import Access, Settings
 
-NAMED_BY_THE_DESIGN = {"serve"}
-"""Jobs that may stand here before they are there; their flags are checked once they are."""
 README = INFRA / "README.md"
 
 
@@ -31,10 +31,9 @@ def check(command: list[str]) -> None:
     assert command[0] == "pathray", command
     job, arguments = command[1], command[2:]
     if job not in JOBS:
-        assert job in NAMED_BY_THE_DESIGN, f"no job {job}"
-        return
+        raise AssertionError(f"no job {job}")
     flags = parse(importlib.import_module(f"jobs.{job}").Flags, arguments, f"pathray {job}")
-    if job == "submit" and flags.job not in NAMED_BY_THE_DESIGN - set(JOBS):
+    if job == "submit":
         checked(flags.job, flags.flags)
 
 
@@ -94,16 +93,15 @@ def test_labels_that_the_readme_selects_by_are_there(all_objects: list[Object]) 
         assert any(each.get(key) == value for each in labels), (key, value)
 
 
-def test_the_endpoints_are_where_ray_serve_is_told_to_look(all_objects: list[Object]) -> None:
-    file = ROOT / "serve" / "app.py"
-    if not file.exists():  # named by the design; checked once it is there
-        assert "serve" not in JOBS
-        return
-    names = {
-        target.id
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    assert "app" in names
+def test_the_endpoints_are_configured_as_the_application_wants(all_objects: list[Object]) -> None:
+    services = [each for each in all_objects if each["kind"] == "RayService"]
+    assert services
+    for service in services:
+        config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+        for application in config.applications:
+            module, _, name = application.import_path.partition(":")
+            assert callable(getattr(importlib.import_module(module), name))
+            Settings.model_validate(application.args)
+            for deployment in application.deployments:
+                if deployment.name == "Ingress":
+                    Access.model_validate(deployment.user_config)

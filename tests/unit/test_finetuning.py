@@ -1,5 +1,6 @@
 """Training fold models on packed bags: what is found, what is not, what cannot leak."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from drawn_bags import CLASSES, Drawn, draw_cohort
 
+from jobs.finetunefolds import FoldWork
 from pathray.clinical.cohort import ClinicalCohort
 from pathray.evaluation.folds import Fold, k_folds
 from pathray.evaluation.labels import Labels
@@ -141,6 +143,20 @@ def test_a_step_in_several_passes_is_the_step_in_one(
 def test_a_cox_batch_fits_one_pass_by_sampling_tiles() -> None:
     assert SURVIVAL.tiles_in_training() == PASS_TILES // SURVIVAL.batch_bags
     assert BASE.tiles_in_training() is None
+
+
+def test_no_training_is_told_the_truth_of_its_test(drawn: Drawn) -> None:
+    cohort = drawn.labelled
+    fold = k_folds(cohort.strata(), 3, 0.2)[0]
+    tested = np.isin(cohort.patient_ids, fold.test)
+    assert isinstance(cohort.target, Labels)
+    turned = Labels(np.where(tested, 1 - cohort.target.values, cohort.target.values), CLASSES)
+
+    def sent(labels: Labels) -> bytes:
+        development, sealed = seal(replace(cohort, target=labels), fold)
+        return pickle.dumps(FoldWork(development, Unlabelled(sealed.bags, sealed.patients), 0))
+
+    assert sent(turned) == sent(cohort.target)
 
 
 def test_both_slides_of_a_patient_are_on_one_side(store: BagStore, drawn: Drawn) -> None:

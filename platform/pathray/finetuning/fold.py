@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathray.evaluation.predictions import patient_means
 from pathray.evaluation.sealed import Development
 from pathray.finetuning.attending import attention_of, slide_attention
+from pathray.finetuning.calibrating import Calibration
 from pathray.finetuning.parts import Part, owners_of, part_of, places
 from pathray.finetuning.recipe import Recipe
 from pathray.finetuning.result import (
@@ -22,18 +22,15 @@ from pathray.finetuning.result import (
     SlideAttention,
     SurvivalBasis,
     SurvivalRows,
+    rows_of,
 )
-from pathray.finetuning.task import ClassTask, DiscreteTask, Task, task_of
+from pathray.finetuning.task import ClassTask, Task, task_of
 from pathray.finetuning.training import Told, dtype_of, fit, run_over
 from pathray.mil.aggregator import Aggregator
 from pathray.mil.bags import Bags, bags_of
 from pathray.mil.batches import Packer
 from pathray.mil.head import Head, digest_of
 from pathray.mil.store import BagStore
-from pathray.slidemodel import cox_task, nll_task
-from pathray.survival.breslow import BreslowBaseline, breslow_baseline
-from pathray.survival.censoring import evaluation_times
-from pathray.survival.followup import FollowUp
 
 Floats = NDArray[np.float64]
 
@@ -139,14 +136,14 @@ class _Fold:
         validation = _logits(model, packer, self.validation)
         if isinstance(self.task, ClassTask):
             rows = _class_rows(self.validation, _probabilities(validation))
-            told = dict(zip(self.test_ids, _rows(_probabilities(logits)), strict=True))
+            told = dict(zip(self.test_ids, rows_of(_probabilities(logits)), strict=True))
             return _Answers(rows, told, {}, None, attention, {})
-        curve = _Curve.of(self.task, self.train, _logits(model, packer, self.train))
+        curve = Calibration.of(self.task, self.train, _logits(model, packer, self.train))
         risks = curve.risk(logits)[:, None]
         return _Answers(
             curve.rows(self.validation, validation),
-            dict(zip(self.test_ids, _rows(risks), strict=True)),
-            dict(zip(self.test_ids, _rows(curve.survival(logits)), strict=True)),
+            dict(zip(self.test_ids, rows_of(risks), strict=True)),
+            dict(zip(self.test_ids, rows_of(curve.survival(logits)), strict=True)),
             curve.basis,
             attention,
             curve.described(),
@@ -172,78 +169,10 @@ def _probabilities(logits: torch.Tensor) -> Floats:
     return logits.double().softmax(dim=1).numpy()
 
 
-def _rows(values: NDArray[np.floating]) -> list[tuple[float, ...]]:
-    return [tuple(row) for row in values.tolist()]
-
-
 def _class_rows(part: Part, probabilities: Floats) -> ClassRows:
     return ClassRows(
         bags=part.ids,
         patients=part.patients,
         labels=tuple(part.target.values.tolist()),  # type: ignore[union-attr]
-        probabilities=tuple(_rows(probabilities)),
-    )
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """From logits to risks and curves, as the training patients calibrate them."""
-
-    task: Task
-    basis: SurvivalBasis
-    baseline: BreslowBaseline | None
-
-    @classmethod
-    def of(cls, task: Task, train: Part, logits: torch.Tensor) -> "_Curve":
-        assert isinstance(train.target, FollowUp)
-        _, first, risks = patient_means(train.patients, _risk(task, logits))
-        follow_up = train.target.take(first)
-        basis = SurvivalBasis(
-            cut=float(np.median(risks)),
-            times=tuple(evaluation_times(follow_up).tolist()),
-            time=tuple(follow_up.time.tolist()),
-            event=tuple(follow_up.event.tolist()),
-        )
-        discrete = isinstance(task, DiscreteTask)
-        return cls(task, basis, None if discrete else breslow_baseline(follow_up, risks))
-
-    def risk(self, logits: torch.Tensor) -> Floats:
-        return _risk(self.task, logits)
-
-    def survival(self, logits: torch.Tensor) -> Floats:
-        times = np.array(self.basis.times)
-        if isinstance(self.task, DiscreteTask):
-            return self.task.survival(logits, times)
-        assert self.baseline is not None
-        return self.baseline.survival(self.risk(logits), times)
-
-    def rows(self, part: Part, logits: torch.Tensor) -> SurvivalRows:
-        return survival_rows(part, self.risk(logits), self.survival(logits))
-
-    def described(self) -> dict[str, object]:
-        """What the slide model needs to tell curves."""
-        if isinstance(self.task, DiscreteTask):
-            return nll_task(self.task.edges)
-        assert self.baseline is not None
-        return cox_task(self.baseline)
-
-
-def _risk(task: Task, logits: torch.Tensor) -> Floats:
-    if isinstance(task, DiscreteTask):
-        return task.risk(logits)
-    return logits[:, 0].double().numpy()
-
-
-def survival_rows(part: Part, risk: Floats, survival: Floats) -> SurvivalRows:
-    """One row a patient: the means over the patient's bags."""
-    assert isinstance(part.target, FollowUp)
-    patients, first, risks = patient_means(part.patients, risk)
-    _, _, curves = patient_means(part.patients, survival)
-    truth = part.target.take(first)
-    return SurvivalRows(
-        patients=patients,
-        time=tuple(truth.time.tolist()),
-        event=tuple(truth.event.tolist()),
-        risk=tuple(risks.tolist()),
-        survival=tuple(_rows(curves)),
+        probabilities=rows_of(probabilities),
     )

@@ -9,7 +9,7 @@ from pathray.evaluation.predictions import ClassPredictions, RiskPredictions, pa
 from pathray.evaluation.results import Evaluation
 from pathray.evaluation.sealed import SealedTest
 from pathray.evaluation.survival import evaluate_survival
-from pathray.finetuning.result import ClassRows, FoldOutcome, FoldRecord, SurvivalRows
+from pathray.finetuning.result import ClassRows, FoldOutcome, FoldRecord, SurvivalRows, rows_of
 
 
 def open_test(outcome: FoldOutcome, sealed: SealedTest) -> FoldRecord:
@@ -31,7 +31,7 @@ def _class_rows(told: ClassPredictions) -> ClassRows:
         bags=told.bags,
         patients=told.patients,
         labels=tuple(told.labels.values.tolist()),
-        probabilities=tuple(tuple(row) for row in told.probabilities.tolist()),
+        probabilities=rows_of(told.probabilities),
     )
 
 
@@ -44,7 +44,7 @@ def _survival_rows(told: RiskPredictions, outcome: FoldOutcome) -> SurvivalRows:
         time=tuple(told.follow_up.time.tolist()),
         event=tuple(told.follow_up.event.tolist()),
         risk=tuple(told.risk.tolist()),
-        survival=tuple(tuple(row) for row in survival.tolist()),
+        survival=rows_of(survival),
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pathray.evaluation.folds import Fold
@@ -15,6 +16,11 @@ from pathray.survival.followup import FollowUp
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def rows_of(values: NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:
+    """An array (n, m) as it is written down."""
+    return tuple(tuple(row) for row in values.tolist())
 
 
 class Epoch(_Frozen):
