@@ -1,9 +1,12 @@
 """Only what lies below an allowed prefix is opened, however it is spelt."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec.config
 import pytest
 from fastapi import HTTPException
+from fsspec.implementations.http import HTTPFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,8 +107,18 @@ def test_whatever_follows_a_prefix_stays_below_it(rest: str) -> None:
     assert ".." not in opened.split("/")
 
 
-def test_a_redirect_is_not_followed(web: Path, server: str) -> None:
+@pytest.fixture
+def no_redirects(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Redirects are refused for a while: file systems that exist already are set aside."""
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    HTTPFileSystem.clear_instance_cache()
     refuse_redirects()
+    yield
+    HTTPFileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("no_redirects")
+def test_a_redirect_is_not_followed(web: Path, server: str) -> None:
     (web / "folder").mkdir()
     (web / "folder" / "index.html").write_bytes(b"secret")
     (web / "a.svs").write_bytes(b"slide")
