@@ -17,6 +17,7 @@ class Flags(BaseModel):
     out: str = Field("demo-output", description="local folder for the cohort and the results")
     patients: int = Field(20, ge=12, le=200, description="patients of the cohort")
     seed: int = Field(0, ge=0, description="source of all randomness")
+    serve: bool = Field(False, description="then serve what was learned, with a viewer")
 
 
 def run(flags: Flags) -> int:
@@ -64,6 +65,10 @@ def run(flags: Flags) -> int:
         f"survival  {folder}/models/survival/report.html\n"
         f"curves    mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}"
     )
+    if flags.serve and not failed:
+        from jobs.demoserve import serve_demo
+
+        return serve_demo(folder)
     return failed
 
 

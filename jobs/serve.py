@@ -41,11 +41,10 @@ def run(flags: ServeFlags) -> int:
     from jobs.cluster import connected
 
     config = read_config(dict(flags.model_extra), flags.host, flags.port)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with connected(), running(config):
         options = config.http_options
         print(f"serving on http://{options.host}:{options.port}  (stop with Ctrl-C)", flush=True)
-        _until_stopped()
+        until_stopped()
         print("stopping: requests under way are finished")
     return 0
 
@@ -87,6 +86,7 @@ def running(config: Any) -> Iterator[None]:
     """The applications of a config, up for the length of the block."""
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         deploy(config)
         yield
@@ -132,7 +132,8 @@ def _reason(status: Any) -> str:
     return telling[-1].removeprefix("pathray.errors.RequestError: ")
 
 
-def _until_stopped() -> None:
+def until_stopped() -> None:
+    """Wait for SIGINT or SIGTERM."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -13,8 +13,7 @@ def needed(
     """Numbers of the source tiles under squares of `side` at `origins` (N, 2), each once."""
     page = reader._index.pyramid.levels[level]
     grid = Grid(page.width, page.height, page.tile_width, page.tile_height, page.across)
-    covers = [grid.cover(x, y, side, side) for x, y in origins.tolist()]
-    return np.unique(np.concatenate([np.array(cover, np.int64) for cover in covers]))
+    return np.unique(grid.cover(origins, side, side)[0])
 
 
 def compressed_bytes(reader: TiffReader, level: int, numbers: NDArray[np.int64]) -> int:
