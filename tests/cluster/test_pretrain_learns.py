@@ -93,7 +93,8 @@ def test_an_encoder_learns_what_its_random_start_did_not_know(
     start, end = rows[0], rows[-1]
     assert start["step"] == 0
     assert end["step"] == 1000
-    # Balanced accuracy over three classes, measured: 0.745 at the start, 0.793, 0.797.
+    # Balanced accuracy over three classes, measured with two seeds: 0.745, 0.793, 0.797 and
+    # 0.744, 0.800, 0.808. Nearest neighbours stay where they were, at about 0.80.
     assert end["probe_linear"] > start["probe_linear"] + 0.02
     # Chance is 2 ln 256: two predictions over 256 codes.
     assert end["loss"] < 0.5 * 2 * np.log(256)
