@@ -119,7 +119,7 @@ def test_endpoints_are_upgraded_by_a_second_cluster(all_objects) -> None:
         assert spec["upgradeStrategy"] == {"type": "NewCluster"}
         assert spec["rayClusterDeletionDelaySeconds"] >= 60
         (app,) = ServeDeploySchema(**yaml.safe_load(spec["serveConfigV2"])).applications
-        assert app.import_path == "serve.app:app"
+        assert app.import_path == "serve.app:build"
 
 
 # --- Kubernetes' logical resources and Ray's ---
