@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from jobs.beside import Beside
 from jobs.progress import Snapshot
 
 if TYPE_CHECKING:
@@ -35,25 +36,17 @@ def encoder_was_busy(seconds: float) -> None:
     _counter("pathray_encoder_busy_seconds").inc(seconds, {"command": "embed"})
 
 
-class Publisher:
-    """Publishes what has changed between snapshots, from a thread, while Ray is there."""
+class Publisher(Beside):
+    """Publishes what has changed between snapshots, while Ray is there."""
 
     def __init__(self, job: str, snapshot: Callable[[], Snapshot]) -> None:
+        super().__init__()
         self._job, self._snapshot = job, snapshot
         self._told: dict[tuple[str, str], float] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(PUBLISH_SECONDS):
+    def work(self, stopped: threading.Event) -> None:
+        """Every few seconds, and a last time."""
+        while not stopped.wait(PUBLISH_SECONDS):
             self.publish()
         self.publish()
 

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from types import TracebackType
 from typing import Self
 
 from jobs.pretrainrequest import Request
@@ -75,12 +74,7 @@ class Follower:
             self.take(Note(note))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.stop()
         killed = kind is not None and issubclass(kind, KeyboardInterrupt)
         status = "FINISHED" if self.finished else "KILLED" if killed else "FAILED"

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import logs
+from jobs.beside import Beside
 from pathray.outputs import Status
 
 LINE_SECONDS, LIVE_SECONDS = 10.0, 0.5
@@ -92,34 +93,26 @@ class Told(Protocol):
         ...
 
 
-class Progress:
-    """Prints snapshots from a thread of its own until stopped."""
+class Progress(Beside):
+    """Prints snapshots until stopped."""
 
     def __init__(self, job: str, snapshot: Callable[[], Told]) -> None:
+        super().__init__()
         self._job, self._snapshot = job, snapshot
         self._console = Console(stderr=True)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._tell, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _tell(self) -> None:
+    def work(self, stopped: threading.Event) -> None:
+        """A line that changes on a terminal, lines or log records elsewhere."""
         if logs.wanted():
-            while not self._stopped.wait(LINE_SECONDS):
+            while not stopped.wait(LINE_SECONDS):
                 logs.log("progress", job=self._job, told=self._snapshot().line(self._job))
             return
         if not self._console.is_terminal:
-            while not self._stopped.wait(LINE_SECONDS):
+            while not stopped.wait(LINE_SECONDS):
                 print(self._snapshot().line(self._job), file=sys.stderr, flush=True)
             return
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
-            while not self._stopped.wait(LIVE_SECONDS):
+            while not stopped.wait(LIVE_SECONDS):
                 live.update(Text(self._snapshot().line(self._job)), refresh=True)
 
     def summary(self, end: Snapshot, resumed: int, statuses: Sequence[Status], index: str) -> None:

@@ -1,48 +1,19 @@
 """Workers, nodes and drivers that die: nothing finished is lost, nothing is there twice."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import finish, start, wait_for
 from drawn_bags import draw_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DENSE = ("--stride", "112", "--min-tissue", "0.5")
 """Overlapping tiles: enough pieces of one slide for something to happen in the middle."""
-
-
-def start(job: str, *flags: object, address: str | None = None) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    if address:
-        environment["RAY_ADDRESS"] = address
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs", job, *map(str, flags)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, out + err
-    return out
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def objects_of(out: Path) -> dict[str, bytes]:

@@ -1,16 +1,15 @@
 """Training that is killed, as a worker, as a node and as a whole: the curve does not show it."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from commands import finish, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -51,33 +50,6 @@ def undisturbed(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed")
     finish(start("pretrain", "--tiles", tiles, *FLAGS, "--out", out, "--num-workers", 0))
     return out
-
-
-def start(job: str, *flags: object, address: str | None = None) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    if address:
-        environment["RAY_ADDRESS"] = address
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs", job, *map(str, flags)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, out + err
-    return out, err
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def newest(out: Path) -> int:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import pyarrow.parquet as pq
 import pytest
+from commands import wait_for
 from ray_head import Head, ray_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -91,7 +91,7 @@ def test_an_interrupt_detaches_and_the_same_command_comes_back(
 ) -> None:
     command = ["tile", "--address", head.url, *tile(slides, tmp_path / "out")]
     first = start(head, *command)
-    wait_for(lambda: any((tmp_path / "out").glob("_settings.json")), first)
+    wait_for(lambda: any((tmp_path / "out").glob("_settings.json")), first, seconds=120)
     first.send_signal(signal.SIGINT)
     code, _, told = finish(first)
     assert code == 130
@@ -180,11 +180,3 @@ def test_a_wrong_token_is_told_in_one_line(head: Head, tmp_path: Path) -> None:
     assert told.startswith("pathray: cannot use the Ray dashboard")
     assert told.count("\n") == 1
     assert "RAY_AUTH_TOKEN" in told
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

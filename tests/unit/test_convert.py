@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from safetensors import safe_open
+from golden_files import below, golden
 
 from jobs.convert import ConvertFlags, run
 from pathray.encoders import load_encoder, registry, resolve
@@ -20,18 +20,6 @@ from pathray.encoders.inference import vit_architecture
 from pathray.encoders.loading import model_with, random_model
 from pathray.encoders.naming import to_timm
 from pathray.errors import RequestError
-
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-
-
-def golden(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        names: list[str] = file.keys()
-        return {key: file.get_tensor(key) for key in names}, json.loads(file.metadata()["config"])
-
-
-def below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 @pytest.fixture

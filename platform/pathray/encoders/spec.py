@@ -74,6 +74,36 @@ class EncoderSpec:
         return self.resize_to or self.input_size
 
 
+def unreleased(
+    name: str,
+    builder: Architecture,
+    *,
+    input_size: int,
+    mean: RGB,
+    std: RGB,
+    pooling: str,
+    width: int,
+    mpp: float | None,
+) -> EncoderSpec:
+    """The spec of weights that were trained here: no source and no licence, nothing to ask for."""
+    return EncoderSpec(
+        name=name,
+        builder=builder,
+        weights=None,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        interpolation="bicubic",
+        pooling=pooling,
+        width=width,
+        mpp=mpp,
+        licence=None,
+        source=None,
+        gated=False,
+        precision=None,
+    )
+
+
 class Encoder(Protocol):
     """Tiles to vectors. The same batch gives the same bytes on the same hardware."""
 

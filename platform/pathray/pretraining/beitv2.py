@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pathray.encoders.inference import beit_architecture
 from pathray.encoders.naming import to_timm
-from pathray.encoders.spec import RGB, EncoderSpec
+from pathray.encoders.spec import RGB, EncoderSpec, unreleased
 from pathray.errors import RequestError
 from pathray.pretraining.masked_image_model import MaskedImageModel, masked_loss
 from pathray.pretraining.objective import (
@@ -75,21 +75,15 @@ class BeitV2(Objective):
         """The backbone without what only pretraining needs, pooled as BEPH is."""
         state = whole_state(self.network)
         tensors = to_timm({n: t for n, t in state.items() if not n.startswith(_PRETRAINING_ONLY)})
-        spec = EncoderSpec(
-            name=name,
-            builder=beit_architecture(tensors),
-            weights=None,
+        spec = unreleased(
+            name,
+            beit_architecture(tensors),
             input_size=self.input_size,
             mean=self.mean,
             std=self.std,
-            interpolation="bicubic",
             pooling="mean_patch_layernorm",
             width=self.network.shape.width,
             mpp=mpp,
-            licence=None,
-            source=None,
-            gated=False,
-            precision=None,
         )
         return spec, tensors
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from pathray.encoders.architecture import TimmModel
 from pathray.encoders.directory import write_directory
-from pathray.encoders.spec import EncoderSpec
+from pathray.encoders.spec import EncoderSpec, unreleased
 from pathray.errors import RequestError
 from pathray.pretraining.codebook import Codebook
 from pathray.pretraining.objective import (
@@ -78,21 +78,15 @@ class Vqkd(Objective):
             for key, tensor in state.items()
             if key.startswith(prefix)
         }
-        spec = EncoderSpec(
-            name=name,
-            builder=TimmModel("beitv2_base_patch16_224", self._architecture()),
-            weights=None,
+        spec = unreleased(
+            name,
+            TimmModel("beitv2_base_patch16_224", self._architecture()),
             input_size=self.input_size,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
-            interpolation="bicubic",
             pooling="mean_patch",
             width=self.network.shape.width,
             mpp=mpp,
-            licence=None,
-            source=None,
-            gated=False,
-            precision=None,
         )
         return spec, tensors
 
