@@ -1,7 +1,7 @@
 """The encoder on the cluster: what it is, how many, and the actor that runs it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ from jobs.stages import failure_of
 from pathray import storage
 from pathray.embeddings import to_float16
 from pathray.encoders import Encoder, load_encoder, resolve
+from pathray.encoders.thread import EncoderThread
 from pathray.errors import PathrayError, RequestError
 from pathray.slides.reader import Pixels
 
 Vectors = NDArray[np.float32]
+Encode = Callable[[Pixels], Vectors]
 GPU_BATCH, CPU_BATCH = 256, 32
 MAX_THREADS = 8
 """Threads of one CPU encoder: beyond these a second encoder does more than more threads."""
@@ -141,18 +143,22 @@ def _describe(choice: EncoderChoice) -> Described:
     )
 
 
+def encoder_of(choice: EncoderChoice, described: Described, pool: Pool) -> Encode:
+    """The encoder, loaded here; RequestError where it is not the one that was described."""
+    load = replace(choice, precision=described.precision).load
+    thread = None if described.light else EncoderThread(load, pool.threads)
+    encoder = thread.encoder if thread else load()
+    if encoder.digest != described.digest:
+        raise RequestError(f"encoder {choice.name} is not the same on every node")
+    return thread or encoder
+
+
 class Embedder:
     """Pieces of pixels to pieces of vectors; an actor of the pool, or inside a reading task."""
 
     def __init__(self, choice: EncoderChoice, described: Described, pool: Pool, ledger: Ledger):
-        if pool.threads and not described.light:
-            import torch
-
-            torch.set_num_threads(pool.threads)
-        self._encoder = replace(choice, precision=described.precision).load()
-        if self._encoder.digest != described.digest:
-            raise RequestError(f"encoder {choice.name} is not the same on every node")
-        self._batch_size, self._ledger = pool.batch_size, ledger
+        self._encoder = encoder_of(choice, described, pool)
+        self._batch_size, self._dim, self._ledger = pool.batch_size, described.dim, ledger
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """The pool's stage: rows of `ReadPiece` with pixels become rows of `EmbeddedPiece`."""
@@ -177,7 +183,7 @@ class Embedder:
         self, tiles: Iterator[Pixels | None], n: int, side: int
     ) -> tuple[Vectors, list[int], float]:
         """Vectors of the decodable of `n` tiles, which they are, and the seconds they took."""
-        vectors = np.empty((n, self._encoder.dim), np.float32)
+        vectors = np.empty((n, self._dim), np.float32)
         kept: list[int] = []
         seconds = 0.0
         for indices, pixels in _batches(tiles, self._batch_size, side):
@@ -190,7 +196,7 @@ class Embedder:
     def embed(self, read: ReadPiece, tiles: Pixels) -> EmbeddedPiece:
         """Vectors of a piece; its batches begin anew, so they do not depend on other pieces."""
         started = time.perf_counter()
-        vectors = np.empty((len(tiles), self._encoder.dim), np.float32)
+        vectors = np.empty((len(tiles), self._dim), np.float32)
         for start in range(0, len(tiles), self._batch_size):
             batch = slice(start, start + self._batch_size)
             vectors[batch] = self._encoder(tiles[batch])

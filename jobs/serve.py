@@ -6,6 +6,7 @@ named in it by import path, so that no job imports the endpoints.
 
 import importlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -41,6 +42,8 @@ def run(flags: ServeFlags) -> int:
     from jobs.cluster import connected
 
     config = read_config(dict(flags.model_extra), flags.host, flags.port)
+    # Ray runs its workers at nice 15; endpoints are what somebody waits for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     with connected(), running(config):
         options = config.http_options
         print(f"serving on http://{options.host}:{options.port}  (stop with Ctrl-C)", flush=True)

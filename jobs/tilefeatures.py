@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.encoding import Described, EncoderChoice, Pool
+from jobs.encoding import Described, EncoderChoice, Pool, encoder_of
 from pathray import storage
 from pathray.errors import RequestError
 from pathray.evaluation.labelled import read_tile
@@ -46,11 +44,7 @@ class _Encoder:
     """An actor with an encoder."""
 
     def __init__(self, choice: EncoderChoice, described: Described, pool: Pool) -> None:
-        if pool.threads and not described.light:
-            import torch
-
-            torch.set_num_threads(pool.threads)
-        self._encoder: Any = replace(choice, precision=described.precision).load()
+        self._encoder = encoder_of(choice, described, pool)
         self._batch = pool.batch_size
 
     def encode(self, uris: Sequence[str]) -> NDArray[np.float32]:

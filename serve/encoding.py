@@ -1,14 +1,14 @@
 """The tile encoder of an application, and what it says of itself."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathray.embeddings import to_float16
-from pathray.encoders import load_encoder
+from pathray.encoders import Encoder, load_encoder
+from pathray.encoders.thread import EncoderThread
 from pathray.slides.reader import Pixels
 from serve.batching import TileBatcher
 from serve.settings import EncoderSettings
@@ -32,25 +32,24 @@ class TileEncoder:
     """The library's encoder behind a batcher. The weights are loaded once, here."""
 
     def __init__(self, settings: EncoderSettings) -> None:
-        if settings.threads:
-            import torch
+        def load() -> Encoder:
+            return load_encoder(
+                settings.name,
+                weights=settings.weights,
+                random_init=settings.random_init,
+                seed=settings.seed,
+                precision=settings.precision or "auto",
+            )
 
-            torch.set_num_threads(settings.threads)
-        self._encoder = load_encoder(
-            settings.name,
-            weights=settings.weights,
-            random_init=settings.random_init,
-            seed=settings.seed,
-            precision=settings.precision or "auto",
-        )
-        # A thread of its own, so that the event loop takes in requests during a pass.
-        self._thread = ThreadPoolExecutor(1)
+        # The event loop takes in requests during a pass.
+        self._thread = EncoderThread(load, settings.threads or 0)
         self._batches = TileBatcher(self._run, settings.batch_size, settings.wait_ms / 1000)
 
     @property
     def card(self) -> EncoderCard:
         """What it is."""
-        encoder, spec = self._encoder, self._encoder.spec
+        encoder = self._thread.encoder
+        spec = encoder.spec
         return EncoderCard(
             name=spec.name,
             digest=encoder.digest,
@@ -71,5 +70,4 @@ class TileEncoder:
 
     async def _run(self, tiles: Pixels) -> NDArray[np.float32]:
         writable = np.require(tiles, requirements=["C", "W"])  # torch warns of read-only memory
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._encoder, writable)
+        return await asyncio.wrap_future(self._thread.submit(writable))

@@ -25,7 +25,9 @@ class EncoderSettings(_Settings):
     wait_ms: float = Field(
         default=2.0, ge=0, le=100, description="how long an idle encoder waits for more tiles"
     )
-    threads: int | None = Field(default=None, ge=1, description="threads on a CPU (default: all)")
+    threads: int | None = Field(
+        default=None, ge=1, description="threads on a CPU (default: num_cpus)"
+    )
 
 
 class Key(_Settings):
