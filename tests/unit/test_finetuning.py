@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_bags import CLASSES, Drawn, draw_cohort
+from drawn_bags import CLASSES, Drawn, draw_cohort, draw_shares
 
 from jobs.finetunefolds import FoldWork
 from pathray.clinical.cohort import ClinicalCohort
@@ -105,6 +105,18 @@ def test_those_who_die_sooner_get_the_higher_risk(
     assert overall["c_index"].low > 0.5
     assert overall["integrated_brier"].value is not None
     assert overall["integrated_brier"].value < 0.25
+
+
+@pytest.mark.parametrize("aggregator", ["abmil", "clam_sb", "clam_mb"])
+def test_attention_learns_survival_from_the_share_of_tiles(tmp_path: Path, aggregator: str) -> None:
+    cohort = draw_shares(tmp_path / "emb")
+    recipe = SURVIVAL.model_copy(
+        update={"aggregator": aggregator, "batch_bags": 32, "epochs": 15, "patience": 15}
+    )
+    with open_bag_store(find_bag_files(str(tmp_path / "emb")), 10**8, tmp_path / "cache") as opened:
+        found = judged(opened, cohort, recipe).overall["c_index"]
+    assert found.low is not None
+    assert found.low > 0.6
 
 
 def test_equal_seeds_give_equal_models(store: BagStore, drawn: Drawn) -> None:
