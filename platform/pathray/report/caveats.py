@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from pathray.finetuning.result import FoldRecord, RunResult
 from pathray.report.protocol import pooled
-from pathray.report.wording import CHANCE, count, listed, main_measure, measure_name
+from pathray.report.wording import CHANCE, count, listed, main_measure, measure_name, owner
 
 WIDE = 0.2
 """An interval of AUC or C-index wider than this says little."""
@@ -40,11 +40,12 @@ def _width(result: RunResult) -> Iterator[str]:
     overall = result.evaluation.overall[name]
     if overall.value is None:
         return
+    who = owner(result.level)
     if overall.low is None or overall.high is None:
-        yield f"The {measure_name(name, result.task)} has no interval: there are too few patients."
+        yield f"The {measure_name(name, result.task)} has no interval: there are too few {who}s."
     elif overall.high - overall.low > WIDE:
         yield (
-            f"The interval of the {measure_name(name, result.task)} is wide: other patients could "
+            f"The interval of the {measure_name(name, result.task)} is wide: other {who}s could "
             "give a quite different value."
         )
 
@@ -57,7 +58,7 @@ def _few(result: RunResult) -> Iterator[str]:
         return
     small = [f"{name} ({n})" for name, n in result.cohort.groups.items() if n < FEW_PATIENTS]
     if small:
-        yield f"Few patients of {listed(small)}: what is said of them rests on few."
+        yield f"Few {owner(result.level)}s of {listed(small)}: what is said of them rests on few."
 
 
 def _undefined(result: RunResult) -> Iterator[str]:
@@ -73,7 +74,7 @@ def _undefined(result: RunResult) -> Iterator[str]:
         why = "no comparable pair" if result.task == "survival" else "not all classes"
         yield (
             f"The {measure_name(main, result.task)} is undefined in fold {listed(folds)}: "
-            f"{why} among its tested patients."
+            f"{why} among its tested {owner(result.level)}s."
         )
 
 
@@ -84,20 +85,21 @@ def _certain(result: RunResult) -> Iterator[str]:
     without = [name for name, one in scores.items() if one.low is not None and one.low == one.high]
     if without:
         yield (
-            f"An interval without width ({listed(without)}) is no certainty: few patients were "
-            "ordered without an error, and resampling cannot show more."
+            f"An interval without width ({listed(without)}) is no certainty: few "
+            f"{owner(result.level)}s were ordered without an error, and resampling cannot show more."
         )
 
 
 def _coverage(result: RunResult) -> Iterator[str]:
     tested, all_of_them = result.evaluation.patients, result.cohort.patients
+    who = owner(result.level)
     if tested < all_of_them:
-        yield f"{tested:,} of {count(all_of_them, 'patient')} were ever tested."
+        yield f"{tested:,} of {count(all_of_them, who)} were ever tested."
     folds = [set(fold.fold.test) for fold in result.folds]
     if sum(map(len, folds)) > len(set().union(*folds)):
         yield (
-            "Patients were tested several times by different models; intervals resample patients, "
-            "so that repeats do not pass for more patients."
+            f"{who.capitalize()}s were tested several times by different models; intervals "
+            f"resample {who}s, so that repeats do not pass for more {who}s."
         )
 
 
@@ -120,6 +122,12 @@ def _cohort(result: RunResult) -> Iterator[str]:
 
 
 def _embeddings(result: RunResult) -> Iterator[str]:
+    if result.level == "tile":
+        yield (
+            "Tile files do not say their resolution: whether other tiles show tissue at the same "
+            "scale cannot be checked."
+        )
+        return
     unknown = [
         {"encoder_digest": "encoder", "mpp": "resolution", "tile_size": "tile size"}[name]
         for name in ("encoder_digest", "mpp", "tile_size")
@@ -139,9 +147,10 @@ def _always(result: RunResult) -> Iterator[str]:
             "Risks of different folds come from different models and are not comparable: patients "
             "are compared, and cut into high and low risk, within their fold."
         )
+    who = owner(result.level)
     yield (
-        "Intervals say what other patients of this kind would change, not what another training "
-        "would. All patients are of one cohort: other hospitals, scanners and stains are untested."
+        f"Intervals say what other {who}s of this kind would change, not what another training "
+        f"would. All {who}s are of one cohort: other hospitals, scanners and stains are untested."
     )
     yield "For research. Not for the diagnosis or treatment of a patient."
 

@@ -1,5 +1,6 @@
 """All that the page says, as plain numbers and sentences: the JSON twin of the report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,13 +9,15 @@ from pathray.report.caveats import caveats
 from pathray.report.figure import Figure
 from pathray.report.headline import headline, meaning
 from pathray.report.predictions import (
+    PredictedClass,
     predicted_classes,
     predicted_risks,
     worst_classes,
     worst_risks,
 )
-from pathray.report.protocol import method, question, time_unit
-from pathray.report.wording import main_measure
+from pathray.report.protocol import method, question, time_unit, title
+from pathray.report.tilesheets import tile_root
+from pathray.report.wording import main_measure, owner
 
 FORMAT = 1
 
@@ -27,6 +30,8 @@ def content(result: RunResult, figures: list[Figure], command: str) -> dict[str,
         "task": result.task,
         "classes": list(result.classes),
         "level": result.level,
+        "owner": owner(result.level),
+        "title": title(result),
         "time_unit": time_unit(result) or None,
         "question": question(result),
         "method": method(result),
@@ -45,6 +50,7 @@ def content(result: RunResult, figures: list[Figure], command: str) -> dict[str,
             "version": result.version,
             "time": result.time,
             "seconds": result.seconds,
+            "tiles": tile_root(result) if result.level == "tile" else None,
             "cohort_digest": result.cohort.digest,
             "embeddings": result.embeddings,
             "settings": result.settings,
@@ -74,7 +80,16 @@ def _predictions(result: RunResult) -> dict[str, Any]:
             "errors": [asdict(row) for row in worst_risks(risks)],
         }
     rows = predicted_classes(result)
+    root = tile_root(result) if result.level == "tile" else ""
     return {
-        "predictions": [asdict(row) for row in rows],
-        "errors": [asdict(row) for row in worst_classes(rows)],
+        "predictions": _class_rows(rows, root),
+        "errors": _class_rows(worst_classes(rows), root),
     }
+
+
+def _class_rows(rows: Sequence[PredictedClass], root: str) -> list[dict[str, Any]]:
+    """As plain dicts; tiles, and groups that are tiles, are named below their folder."""
+    return [
+        asdict(row) | {"bag": row.bag.removeprefix(root), "patient": row.patient.removeprefix(root)}
+        for row in rows
+    ]

@@ -8,6 +8,7 @@ from pathray.report.wording import (
     interval,
     main_measure,
     number,
+    owner,
     p_value,
 )
 
@@ -16,14 +17,12 @@ def headline(result: RunResult) -> str:
     """The main measure with its interval; for survival the log-rank test too."""
     name = main_measure(result.task)
     overall = result.evaluation.overall[name]
+    unseen = f"{owner(result.level)}s the models had not seen"
     if overall.value is None:
-        return f"The {MEASURES[name]} on patients the models had not seen is {UNDEFINED}."
+        return f"The {MEASURES[name]} on {unseen} is {UNDEFINED}."
     bounds = interval(overall.low, overall.high, 2)
     span = f"95% interval {bounds}" if overall.low is not None else bounds
-    said = (
-        f"On patients the models had not seen, the {MEASURES[name]} was "
-        f"{number(overall.value, 2)} ({span})."
-    )
+    said = f"On {unseen}, the {MEASURES[name]} was {number(overall.value, 2)} ({span})."
     return f"{said} {_groups(result)}".rstrip()
 
 

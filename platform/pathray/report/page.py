@@ -10,18 +10,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pathray.report.figure import Figure
 from pathray.report.sheets import Sheet, jpeg
+from pathray.report.tilesheets import TileRow
 from pathray.report.wording import measure_name, number
 
 ROWS = 500
 """Predictions shown; the Parquet table has all."""
 
 
-def page(told: Mapping[str, Any], figures: Sequence[Figure], sheets: Sequence[Sheet]) -> bytes:
-    """UTF-8 HTML of what `content.content` tells."""
+def page(
+    told: Mapping[str, Any],
+    figures: Sequence[Figure],
+    sheets: Sequence[Sheet],
+    tile_sheets: Sequence[tuple[str, Sequence[TileRow]]],
+) -> bytes:
+    """UTF-8 HTML of what `content.content` tells. `tile_sheets` are classes with their rows."""
     html = _template().render(
         told=told,
         figures=figures,
         sheets=_sheets(sheets),
+        tile_sheets=tile_sheets,
         rows=ROWS,
         settings=list(_flat(told["provenance"]["settings"])),
         embeddings=list(_flat(told["provenance"]["embeddings"])),

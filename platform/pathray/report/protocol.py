@@ -1,7 +1,8 @@
 """What was asked and how it was done, in plain sentences."""
 
 from pathray.finetuning.result import FoldRecord, RunResult
-from pathray.report.wording import between, count, listed
+from pathray.report.tilemethods import tile_model, tile_steering
+from pathray.report.wording import between, count, listed, owner
 
 
 def time_unit(result: RunResult) -> str:
@@ -25,6 +26,14 @@ def question(result: RunResult) -> str:
             for name, n in cohort.groups.items()
         ]
     )
+    if result.level == "tile":
+        whom = (
+            f"{count(cohort.tiles, 'labelled tile')} of {count(cohort.patients, 'group')} "
+            f"(groups: {groups})"
+        )
+        return (
+            f"Which class is a tile of: {listed(list(result.classes), 'or')}? Learnt from {whom}."
+        )
     whom = (
         f"{count(cohort.slides, 'slide')} of {count(cohort.patients, 'patient')} "
         f"(patients: {groups}; {count(cohort.tiles, 'tile')} in all)"
@@ -35,9 +44,17 @@ def question(result: RunResult) -> str:
     return f"Which “{result.target}” is it: {classes}? Predicted from {whom}."
 
 
+def title(result: RunResult) -> str:
+    """What the page is about."""
+    if result.level == "tile":
+        return "Classes of tiles"
+    return "Survival" if result.task == "survival" else result.target
+
+
 def method(result: RunResult) -> list[str]:
     """How tiles became a prediction, and how predictions were tested."""
-    return [_model(result), _folds(result), _sealed(result)]
+    model = tile_model(result) if result.level == "tile" else _model(result)
+    return [model, _folds(result), _sealed(result)]
 
 
 def _model(result: RunResult) -> str:
@@ -55,11 +72,12 @@ def _model(result: RunResult) -> str:
 
 
 def _folds(result: RunResult) -> str:
+    steering = tile_steering(result) if result.level == "tile" else "to decide when to stop"
     sizes = " ".join(
-        f"{_patients(result, part)} {what}"
+        f"{_owners(result, part)} {what}"
         for part, what in (
             ("train", "to learn from,"),
-            ("validation", "to decide when to stop, and"),
+            ("validation", f"{steering}, and"),
             ("test", "to be tested on."),
         )
     )
@@ -69,16 +87,16 @@ def _folds(result: RunResult) -> str:
 
 def scheme(result: RunResult) -> str:
     """How patients were divided."""
-    folds = result.folds
+    folds, who = result.folds, f"{owner(result.level).capitalize()}s"
     repeats = len({fold.fold.repeat for fold in folds})
     if len(folds) == 1:
-        return "Patients were divided once."
+        return f"{who} were divided once."
     if repeats == len(folds):
-        return f"Patients were divided anew {repeats} times (Monte-Carlo cross-validation)."
+        return f"{who} were divided anew {repeats} times (Monte-Carlo cross-validation)."
     if repeats == 1:
-        return f"Patients were divided into {len(folds)} folds, each of them the test of one model."
+        return f"{who} were divided into {len(folds)} folds, each of them the test of one model."
     return (
-        f"Patients were divided into {between(_folds_a_repeat(folds))} folds, each of them the "
+        f"{who} were divided into {between(_folds_a_repeat(folds))} folds, each of them the "
         f"test of one model, and this {repeats} times over."
     )
 
@@ -89,7 +107,7 @@ def pooled(result: RunResult) -> str:
     if repeats == len(result.folds):
         if repeats > 1:
             return "Overall numbers are means over the folds."
-        return "There is one fold: another division of the patients could give other numbers."
+        return "There is one fold: another division could give other numbers."
     if result.task == "survival":
         said = (
             "The overall C-index counts pairs of patients within folds; the other measures are "
@@ -105,14 +123,14 @@ def _folds_a_repeat(folds: tuple[FoldRecord, ...]) -> list[int]:
     return [repeats.count(repeat) for repeat in set(repeats)]
 
 
-def _patients(result: RunResult, part: str) -> str:
+def _owners(result: RunResult, part: str) -> str:
     sizes = [len(getattr(fold.fold, part)) for fold in result.folds]
-    return f"{between(sizes)} {'patient' if max(sizes) == 1 else 'patients'}"
+    return f"{between(sizes)} {owner(result.level)}{'' if max(sizes) == 1 else 's'}"
 
 
 def _sealed(result: RunResult) -> str:
-    whole = "" if result.level == "patient" else " with all slides"
+    whole = "" if result.level == "patient" else f" with all {result.level}s"
     return (
-        f"A patient{whole} was in one part only, and the truth of a test was opened after the "
+        f"A {owner(result.level)}{whole} was in one part only, and the truth of a test was opened after the "
         "model had answered."
     )

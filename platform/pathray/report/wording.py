@@ -21,6 +21,11 @@ CHANCE = {"auc": 0.5, "c_index": 0.5}
 """What a coin would score."""
 
 
+def owner(level: str) -> str:
+    """Whose a bag is, what no split divides and intervals draw: a group where bags are tiles."""
+    return "group" if level == "tile" else "patient"
+
+
 def main_measure(task: str) -> str:
     """The measure that a run is summed up by."""
     return "auc" if task == "classification" else "c_index"

@@ -12,7 +12,7 @@ from pathray.evaluation.metrics import CALIBRATION_BINS, reliability
 from pathray.finetuning.result import RunResult
 from pathray.report.figure import COLUMN, Figure, numbers
 from pathray.report.style import BLUE, QUIET, gaps
-from pathray.report.wording import count, estimated
+from pathray.report.wording import count, estimated, owner
 
 WILSON_Z = 1.959964
 """The normal quantile of a 95% interval."""
@@ -40,7 +40,7 @@ def calibration(result: RunResult) -> Figure:
         "Calibration",
         "Predictions by the probability of their most probable class. On the dashed line a model "
         "is right as often as it says; below it, it is too sure. Bars: 95% Wilson intervals for "
-        "as many patients as a bin holds. ECE: the mean distance from the line.",
+        f"as many {owner(result.level)}s as a bin holds. ECE: the mean distance from the line.",
         f"Share of right predictions by predicted probability. Calibration error {ece}.",
         asdict(bins),
         (COLUMN, 4.6),

@@ -14,7 +14,7 @@ from pathray.evaluation.bootstrap import Estimate
 from pathray.finetuning.result import RunResult
 from pathray.report.figure import COLUMN, Figure
 from pathray.report.style import BLUE, INK, QUIET, label
-from pathray.report.wording import CHANCE, MEASURES, UNDEFINED, estimated, main_measure
+from pathray.report.wording import CHANCE, MEASURES, UNDEFINED, estimated, main_measure, owner
 
 ROW = 0.27
 """Inches a fold."""
@@ -40,7 +40,7 @@ def forest(result: RunResult) -> Figure:
         "forest",
         f"{name} of each fold",
         "Points with 95% bootstrap intervals, one a fold; the diamond is all of them together. n: "
-        "tested patients. The dashed line is chance.",
+        f"tested {owner(result.level)}s. The dashed line is chance.",
         f"Forest plot. All: {name} {estimated(overall)}. "
         + "; ".join(f"fold {row.fold}: {estimated(row.estimate)}" for row in rows),
         {"measure": measure, "overall": asdict(overall), "folds": [asdict(row) for row in rows]},

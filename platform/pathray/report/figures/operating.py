@@ -18,7 +18,7 @@ from pathray.ranking import tied_sums
 from pathray.report.figure import COLUMN, PAGE, Figure
 from pathray.report.figures.bands import Band, Curve, estimated_as
 from pathray.report.style import BLUE, FAINT, QUIET, gaps, label, panels, unit_square
-from pathray.report.wording import count, estimated
+from pathray.report.wording import count, estimated, owner
 
 Floats = NDArray[np.floating]
 Booleans = NDArray[np.bool_]
@@ -131,7 +131,8 @@ def _figure(result: RunResult, kind: _Kind) -> Figure:
     return Figure.drawn(
         kind.name,
         kind.title,
-        f"{kind.caption} {many}The band holds 95% of bootstrap resamples of patients.",
+        f"{kind.caption} {many}The band holds 95% of bootstrap resamples of "
+        f"{owner(result.level)}s.",
         f"{kind.title} of {result.target}. {each}.",
         {"grid": GRID.round(2).tolist(), "classes": [asdict(curves) for curves in found]},
         size,

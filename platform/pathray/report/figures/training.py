@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from pathray.finetuning.result import FoldRecord, RunResult
 from pathray.report.figure import COLUMN, PAGE, Figure, numbers
 from pathray.report.style import BLUE, INK, ORANGE, gaps, label, panels
+from pathray.report.wording import owner
 
 COLUMNS = 5
 
@@ -23,7 +24,7 @@ def training(result: RunResult) -> Figure:
         "training",
         "Training",
         "Mean loss by epoch. The circle marks the epoch whose model was kept: the lowest loss of "
-        "validation patients, who are neither trained on nor tested.",
+        f"validation {owner(result.level)}s, which are neither trained on nor tested.",
         "Losses by epoch; "
         + ", ".join(f"fold {fold.fold.name}: epoch {fold.best_epoch} kept" for fold in folds),
         {"folds": [_data(fold) for fold in folds]},
