@@ -13,7 +13,7 @@ TILE_ONLY = (
 )
 SLIDE_ONLY = (
     *("embeddings", "cohort", "target", "aggregator", "loss", "alpha", "bags", "cv", "dropout"),
-    *("splits", "repeats", "inst_loss", "subtyping", "max_tiles", "patient_id", "registered"),
+    *("splits", "repeats", "inst_loss", "subtyping", "max_tiles", "patient_id"),
     *("time_column", "event_column", "censored_column", "time_unit", "classes", "class_balance"),
     *("cpus_per_fold", "gpus_per_fold", "validation", "test", "batch_bags", "site_preserved"),
 )
@@ -155,6 +155,8 @@ class Flags(BaseModel):
         if self.level == "slide":
             self._protocol()
             self._task()
+        elif self.method == "knn" and self.registered:
+            raise ValueError("--register has no meaning with --method knn: it makes no model")
         return self
 
     def _protocol(self) -> None:

@@ -1,49 +1,32 @@
 """What `pathray finetune --level tile` runs: probes of frozen vectors, or the whole encoder."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs.cluster import Capacity, connected
-from jobs.encoding import Described, choose_pool, describe
+from jobs.encoding import Described, Pool, choose_pool, describe
 from jobs.finetune import Flags
-from jobs.finetunefollow import summary
+from jobs.finetunetilespublish import publish
 from jobs.finetunetilesrequest import Request, counts_of, plan_of, settings_of, settle
 from jobs.finetunetrack import TrackedRun
 from jobs.progress import Progress, clock
 from jobs.tilefeatures import tile_vectors
+from jobs.tileprogress import Snapshot
 from jobs.tiletuning import TuneFold, tune_folds
-from pathray import __version__, outputs, storage
+from pathray import __version__, outputs
 from pathray.errors import RequestError
 from pathray.evaluation.sealed import Development, SealedTest, seal
 from pathray.finetuning.fold import Unlabelled
-from pathray.finetuning.foldobjects import find_fold, put_outcome
+from pathray.finetuning.foldobjects import find_fold
 from pathray.finetuning.judging import judge, open_test
-from pathray.finetuning.predictiontable import prediction_parquet
 from pathray.finetuning.result import FoldOutcome, RunResult
+from pathray.finetuning.tiles.objects import put_probed
 from pathray.finetuning.tiles.probing import probe_fold
-
-
-@dataclass
-class Snapshot:
-    """How far a run is: what is being done, and of how many."""
-
-    what: str = "starting"
-    done: int = 0
-    of: int = 0
-    started: float = 0.0
-
-    def line(self, job: str) -> str:
-        """The run in one line."""
-        if not self.of:
-            return f"{job}: {self.what}"
-        parts = [f"{self.done:,}/{self.of:,} {self.what}"]
-        if self.done:
-            rate = self.done / max(monotonic() - self.started, 1e-9)
-            parts.append(f"{clock((self.of - self.done) / rate)} to go")
-        return f"{job}: " + " · ".join(parts)
 
 
 def finetune_tiles(flags: Flags) -> int:
@@ -67,27 +50,33 @@ def finetune_tiles(flags: Flags) -> int:
             if flags.method == "full":
                 _tune(flags, request, capacity, todo, state)
             elif todo:
-                vectors = dict(_vectors(request, described, pool, state))
+                vectors = _vectors(request, described, pool, state)
                 for development, sealed in todo:
                     unseen = Unlabelled(sealed.bags, sealed.patients)
-                    put_outcome(request.out, probe_fold(vectors, development, unseen, flags.method))
+                    probed = probe_fold(vectors, development, unseen, flags.method)
+                    put_probed(request.out, probed.outcome, probed.head)
         except BaseException:
             tracked.fail()
             raise
         finally:
             progress.stop()
     result = _judged(flags, request, described, settings, works, monotonic() - started)
-    return _publish(request, result, tracked, len(works) - len(todo), monotonic() - started)
+    done = f" ({len(works) - len(todo)} of them before this run)" if len(todo) < len(works) else ""
+    head = f"finetune: {len(works)} folds: all done{done}, {clock(monotonic() - started)}"
+    return publish(flags, request, result, tracked, head)
 
 
 def _vectors(
-    request: Request, described: Described, pool: Any, state: Snapshot
-) -> Iterator[tuple[str, Any]]:
+    request: Request, described: Described, pool: Pool, state: Snapshot
+) -> dict[str, NDArray[np.float32]]:
+    """Of each tile."""
+    vectors: dict[str, NDArray[np.float32]] = {}
     uris = request.cohort.slide_ids
     state.what, state.of, state.started = "tiles embedded", len(uris), monotonic()
-    for pair in tile_vectors(uris, request.choice, described, pool):
-        state.done += 1
-        yield pair
+    for run, rows in tile_vectors(uris, request.size, request.choice, described, pool):
+        vectors.update(zip(run, rows, strict=True))
+        state.done += len(run)
+    return vectors
 
 
 def _tune(
@@ -130,8 +119,8 @@ def _judged(
         embeddings={
             "encoder": described.name,
             "encoder_digest": described.digest,
-            "mpp": described.mpp,
-            "tile_size": described.tile_size,
+            "mpp": None,  # tile files do not say
+            "tile_size": str(request.size),
             "dim": described.dim,
         },
         cohort=counts_of(request.cohort, classes, settings["cohort_digest"]),
@@ -141,25 +130,3 @@ def _judged(
         version=__version__,
         seconds=round(seconds, 2),
     )
-
-
-def _publish(
-    request: Request, result: RunResult, tracked: TrackedRun, before: int, seconds: float
-) -> int:
-    artefacts = {
-        "result.json": result.model_dump_json(indent=1).encode(),
-        "predictions.parquet": prediction_parquet(result),
-    }
-    for name, content in artefacts.items():
-        storage.put_bytes(storage.join(request.out, name), content)
-    tracked.finish(result, artefacts)
-    done = f" ({before} of them before this run)" if before else ""
-    head = f"finetune: {len(result.folds)} folds: all done{done}, {clock(seconds)}"
-    places = [
-        ("numbers", storage.join(request.out, "result.json")),
-        ("tests", storage.join(request.out, "predictions.parquet")),
-    ]
-    if result.settings["method"] == "full":
-        places.append(("models", storage.join(request.out, "fold-<name>", "encoder")))
-    summary(head, result, places)
-    return 0

@@ -8,24 +8,30 @@ from jobs.cluster import Capacity
 from jobs.encoding import Described, EncoderChoice, choose_encoder
 from jobs.finetune import Flags
 from jobs.flags import validate
+from jobs.tilefeatures import TileSize
 from pathray import outputs, storage
 from pathray.clinical.cohort import ClinicalCohort
 from pathray.evaluation.folds import Fold
-from pathray.evaluation.labelled import find_labelled
+from pathray.evaluation.labelled import find_labelled, read_tile
 from pathray.finetuning.result import CohortCounts
 from pathray.finetuning.tiles.cohort import tile_cohort, tile_folds
 from pathray.finetuning.tiles.tuning import EPOCHS, PATIENCE, RATE, WEIGHT_DECAY, TuningPlan
 from pathray.metadata import digest_of_lines
 
 FOLDS = 5
+UNGROUPED = (
+    "Each tile is a group of its own: copies and overlaps of one image may be on both sides of a "
+    "split, which flatters."
+)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A run over labelled tiles."""
+    """A run over labelled tiles, all of one size."""
 
     out: str
     cohort: ClinicalCohort
+    size: TileSize
     folds: list[Fold]
     embed_flags: embed.Flags
     choice: EncoderChoice
@@ -41,7 +47,8 @@ def settle(flags: Flags) -> Request:
     precision = "fp32" if flags.method == "full" else flags.precision
     embed_flags = validate(embed.Flags, told | {"precision": precision})
     folds = tile_folds(cohort, flags.folds or FOLDS, flags.seed)
-    return Request(out, cohort, folds, embed_flags, choose_encoder(embed_flags))
+    size = TileSize.of(read_tile(cohort.slide_ids[0]))
+    return Request(out, cohort, size, folds, embed_flags, choose_encoder(embed_flags))
 
 
 def settings_of(
@@ -88,14 +95,15 @@ def counts_of(cohort: ClinicalCohort, classes: tuple[str, ...], digest: str) -> 
         name: len({group for group, value in owners if value == number})
         for number, name in enumerate(classes)
     }
+    grouped = len(set(cohort.patient_ids)) < len(cohort)
     return CohortCounts(
         slides=len(cohort),
         patients=len(set(cohort.patient_ids)),
         tiles=len(cohort),
         groups=groups,
-        joined_on="slide_id",
+        joined_on="path",
         left_out=(),
-        warnings=(),
+        warnings=() if grouped else (UNGROUPED,),
         notes=(),
         digest=digest,
     )

@@ -1,19 +1,33 @@
-"""`pathray predict`: a slide model applied to embeddings, or to slides embedded on the way."""
+"""`pathray predict`: a slide model applied to embeddings or slides, or a tile model to tiles."""
 
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SOURCES = ("embeddings", "slides", "tiles")
+_OF_ENCODERS = ("encoder", "weights", "random_init", "allow_pickle", "seed")
+_OF_SLIDES = ("min_tissue", "assume_mpp", "allow_upsample")
+FOREIGN = {
+    "embeddings": (*_OF_ENCODERS, *_OF_SLIDES),
+    "slides": (),
+    "tiles": ("patient_id", *_OF_SLIDES),
+}
+"""Flags that have no meaning with a source."""
+
 
 class Flags(BaseModel):
-    """Apply a slide model to embeddings, or to slides, which are embedded first."""
+    """Apply a slide model to embeddings, or to slides, which are embedded first; a tile model to
+    tiles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(description="models:/NAME@ALIAS, or the URI of a slide model's folder")
+    model: str = Field(description="models:/NAME@ALIAS, or the URI of a model's folder")
     embeddings: str | None = Field(None, description="embeddings, one file a slide")
     slides: str | None = Field(
         None, description="directory, prefix, glob, slide or cohort table, instead"
+    )
+    tiles: str | None = Field(
+        None, description="for a tile model: folder of tiles, or CSV table with a column path"
     )
     out: str = Field(description="folder or prefix for the results (any fsspec URI)", min_length=1)
     patient_id: str | None = Field(
@@ -22,12 +36,12 @@ class Flags(BaseModel):
         "(default: the patients that the embeddings know of)",
     )
     encoder: str | None = Field(
-        None, description="for --slides: the encoder that the model was trained on"
+        None, description="for --slides, --tiles: the encoder that the model was trained on"
     )
-    weights: str | None = Field(None, description="for --slides: URI of the encoder's weights")
-    random_init: bool = Field(False, description="for --slides: seeded random weights")
-    allow_pickle: bool = Field(False, description="for --slides: weights that need pickled code")
-    seed: int = Field(0, ge=0, description="for --slides: source of the random weights")
+    weights: str | None = Field(None, description="of the encoder: URI of its weights")
+    random_init: bool = Field(False, description="of the encoder: seeded random weights")
+    allow_pickle: bool = Field(False, description="of the encoder: weights that need pickled code")
+    seed: int = Field(0, ge=0, description="of the encoder: source of the random weights")
     min_tissue: float = Field(0.75, ge=0, le=1, description="for --slides: as of embed")
     assume_mpp: float | None = Field(
         None, ge=0.05, le=2.0, description="for --slides: microns per pixel where slides do not say"
@@ -36,15 +50,15 @@ class Flags(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.slides is None) == (self.embeddings is None):
-            raise ValueError("give either --embeddings or --slides")
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give either --embeddings, --slides or --tiles")
         if self.slides is not None and self.encoder is None:
             raise ValueError("--slides needs --encoder: the one that the model was trained on")
-        if self.embeddings is not None:
-            given = self.model_fields_set - {"model", "embeddings", "out", "patient_id"}
-            if given:
-                flag = "--" + min(given).replace("_", "-")
-                raise ValueError(f"{flag} has no meaning with --embeddings")
+        foreign = self.model_fields_set & set(FOREIGN[given[0]])
+        if foreign:
+            flag = "--" + min(foreign).replace("_", "-")
+            raise ValueError(f"{flag} has no meaning with --{given[0]}")
         if self.patient_id not in (None, "tcga", "slide"):
             raise ValueError(f"--patient-id {self.patient_id!r}: say tcga or slide")
         return self
@@ -52,6 +66,10 @@ class Flags(BaseModel):
 
 def run(flags: Flags) -> int:
     """Predict; returns the exit code."""
+    if flags.tiles is not None:
+        from jobs.predicttiles import predict_tiles
+
+        return predict_tiles(flags)
     from jobs.predictrun import predict  # Ray and torch stay out of --help
 
     return predict(flags)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,36 @@ from jobs.encoding import Described, EncoderChoice, Pool, encoder_of
 from pathray import storage
 from pathray.errors import RequestError
 from pathray.evaluation.labelled import read_tile
+from pathray.slides.reader import Pixels
 
 TILES_A_TASK = 256
 
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileSize:
+    """Pixels of a tile."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height}"
+
+    @classmethod
+    def of(cls, tile: Pixels) -> "TileSize":
+        """Of uint8 (H, W, 3)."""
+        return cls(tile.shape[1], tile.shape[0])
+
 
 def tile_vectors(
-    uris: Sequence[str], choice: EncoderChoice, described: Described, pool: Pool
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each tile with its vector (D,), in order. RequestError for a tile that cannot be read."""
+    uris: Sequence[str], size: TileSize, choice: EncoderChoice, described: Described, pool: Pool
+) -> Iterator[tuple[Sequence[str], Vectors]]:
+    """Runs of tiles with their vectors (N, D), in order.
+
+    RequestError for a tile that cannot be read or is of another size.
+    """
     import ray
     from ray.util import ActorPool
 
@@ -27,10 +50,11 @@ def tile_vectors(
     )
     actors = [actor.remote(choice, described, pool) for _ in range(min(pool.size, len(runs)))]
     try:
-        for run, vectors in zip(
-            runs, ActorPool(actors).map(lambda a, run: a.encode.remote(run), runs), strict=True
-        ):
-            yield from zip(run, vectors, strict=True)
+        yield from zip(
+            runs,
+            ActorPool(actors).map(lambda a, run: a.encode.remote(run, size), runs),
+            strict=True,
+        )
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RequestError):
             raise error.cause from error
@@ -47,12 +71,15 @@ class _Encoder:
         self._encoder = encoder_of(choice, described, pool)
         self._batch = pool.batch_size
 
-    def encode(self, uris: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, uris: Sequence[str], size: TileSize) -> Vectors:
         """(N, D)."""
         with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as readers:
             tiles = list(readers.map(read_tile, uris))
-        if len({tile.shape for tile in tiles}) > 1:
-            raise RequestError("--tiles: tiles of different sizes: make them one size")
+        for uri, tile in zip(uris, tiles, strict=True):
+            if (found := TileSize.of(tile)) != size:
+                raise RequestError(
+                    f"--tiles: {uri} is of {found} pixels, not {size}: make tiles one size"
+                )
         batches = range(0, len(tiles), self._batch)
         return np.concatenate(
             [self._encoder(np.stack(tiles[i : i + self._batch])) for i in batches]

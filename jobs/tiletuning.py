@@ -18,8 +18,8 @@ from pathray.errors import PathrayError, RequestError, one_line
 from pathray.evaluation.sealed import Development
 from pathray.finetuning.fold import Unlabelled
 from pathray.finetuning.result import FoldOutcome
+from pathray.finetuning.tiles.objects import put_tuned
 from pathray.finetuning.tiles.probing import class_rows
-from pathray.finetuning.tiles.tunedobjects import put_tuned
 from pathray.finetuning.tiles.tuning import Tuned, TuningPlan, tile_probabilities, tune
 from pathray.pretraining.parallel import World
 

@@ -1,10 +1,12 @@
-"""Putting a slide model into the MLflow registry: files, signature, alias.
+"""Putting a slide or tile model into the MLflow registry: files, signature, alias.
 
 What is logged is our own directory (JSON and safetensors) with MLflow's description beside it,
 of a flavor of our own: no part of it is a pickle, and no part of MLflow loads it.
 """
 
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,18 @@ import numpy as np
 from pathray import __version__, storage
 from pathray.errors import PathrayError, one_line
 from pathray.slidemodel import SlideModel, load_slide_model
+from pathray.tilemodel import ENCODERS, TileModel, load_tile_model
 
 FLAVOR, FOLDER, DIGEST_TAG = "pathray", "model", "pathray.digest"
+
+
+@dataclass(frozen=True)
+class _Registrable:
+    """What a registry is told of a model; `facts` are those of its flavor."""
+
+    digest: str
+    signature: Any
+    facts: Mapping[str, Any]
 
 
 def register(directory: str, run_id: str, name: str, alias: str) -> str:
@@ -24,14 +36,41 @@ def register(directory: str, run_id: str, name: str, alias: str) -> str:
     already is not registered again. PathrayError when the registry refuses or is out of reach.
     """
     model = load_slide_model(directory)
+    head = model.head
+    facts = {
+        "target": head.target,
+        "level": head.level,
+        "encoder_digest": head.made.encoder_digest,
+        "mpp": head.made.mpp,
+        "tile_size": head.made.tile_size,
+    }
+    told = _Registrable(model.digest, signature_of(model), facts)
+    return _register(directory, told, run_id, name, alias)
+
+
+def register_tile_model(directory: str, run_id: str, name: str, alias: str) -> str:
+    """As `register`, of a tile model. Its own encoders stay where they are: they are heavy."""
+    model = load_tile_model(directory)
+    spec = model.spec
+    facts = {
+        "target": spec.target,
+        "level": "tile",
+        "encoder_digest": " ".join(spec.encoder_digests),
+        "tile_size": f"{spec.width} x {spec.height}",
+    }
+    told = _Registrable(model.digest, tile_signature_of(model), facts)
+    return _register(directory, told, run_id, name, alias)
+
+
+def _register(directory: str, told: _Registrable, run_id: str, name: str, alias: str) -> str:
     try:
-        if (known := _current(name, alias, model.digest)) is not None:
+        if (known := _current(name, alias, told.digest)) is not None:
             return f"models:/{name}/{known}"
         with tempfile.TemporaryDirectory(prefix="pathray-register-") as temporary:
             folder = Path(temporary) / FOLDER
             _copy(directory, folder)
-            _describe(model, run_id, folder)
-            version = _log(folder, run_id, name, alias, model.digest)
+            _describe(told, run_id, folder)
+            version = _log(folder, run_id, name, alias, told.digest)
     except Exception as error:  # each store has its own exceptions
         raise PathrayError(f"the model is not registered: {one_line(error, 200)}") from error
     return f"models:/{name}/{version}"
@@ -52,27 +91,21 @@ def _current(name: str, alias: str, digest: str) -> str | None:
 
 
 def _copy(directory: str, folder: Path) -> None:
+    """All files but the encoders of a tile model."""
     for entry in storage.list_objects(directory):
-        place = folder / entry.uri.removeprefix(directory.rstrip("/") + "/")
+        name = entry.uri.removeprefix(directory.rstrip("/") + "/")
+        if name.startswith(f"{ENCODERS}/"):
+            continue
+        place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(storage.read_bytes(entry.uri))
 
 
-def _describe(model: SlideModel, run_id: str, folder: Path) -> None:
+def _describe(told: _Registrable, run_id: str, folder: Path) -> None:
     from mlflow.models import Model
 
-    head = model.head
-    described = Model(artifact_path=FOLDER, run_id=run_id, signature=signature_of(model))
-    described.add_flavor(
-        FLAVOR,
-        pathray_version=__version__,
-        digest=model.digest,
-        target=head.target,
-        level=head.level,
-        encoder_digest=head.made.encoder_digest,
-        mpp=head.made.mpp,
-        tile_size=head.made.tile_size,
-    )
+    described = Model(artifact_path=FOLDER, run_id=run_id, signature=told.signature)
+    described.add_flavor(FLAVOR, pathray_version=__version__, digest=told.digest, **told.facts)
     described.save(str(folder / "MLmodel"))
 
 
@@ -87,6 +120,22 @@ def signature_of(model: SlideModel) -> Any:
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, head.made.dim), "embeddings")]),
         outputs=Schema([TensorSpec(np.dtype(np.float64), (out[1],), out[0])]),
     )
+
+
+def tile_signature_of(model: TileModel) -> Any:
+    """MLflow's signature: vectors (tiles, D), or where the model has its own encoders tiles
+    (tiles, height, width, 3), to probabilities (tiles, C)."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    spec = model.spec
+    inputs = (
+        TensorSpec(np.dtype(np.float32), (-1, spec.dim), "embeddings")
+        if spec.method == "linear"
+        else TensorSpec(np.dtype(np.uint8), (-1, spec.height, spec.width, 3), "tiles")
+    )
+    out = TensorSpec(np.dtype(np.float64), (-1, len(spec.classes)), "probabilities")
+    return ModelSignature(inputs=Schema([inputs]), outputs=Schema([out]))
 
 
 def _log(folder: Path, run_id: str, name: str, alias: str, digest: str) -> str:

@@ -72,7 +72,7 @@ def test_probes_tell_classes_apart_that_vectors_tell_apart(
     for fold in tile_folds(cohort, 3, seed=0):
         development, sealed = seal(cohort, fold)
         unseen = Unlabelled(sealed.bags, sealed.patients)
-        records.append(open_test(probe_fold(vectors, development, unseen, method), sealed))  # type: ignore[arg-type]
+        records.append(open_test(probe_fold(vectors, development, unseen, method).outcome, sealed))  # type: ignore[arg-type]
     found = judge(records, ("pink", "violet"), seed=0).overall["auc"].value
     assert found is not None
     assert found > 0.9

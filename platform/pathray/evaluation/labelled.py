@@ -63,9 +63,35 @@ def find_labelled(uri: str, flag: str = "--probe") -> LabelledTiles:
     return LabelledTiles(uris, np.array(labels), np.array(groups))
 
 
+def find_tiles(uri: str) -> tuple[str, ...]:
+    """The tiles of a table (CSV with a column path), or all below a folder, whatever they are.
+
+    Paths are relative to the table. RequestError, which names `--tiles`, when there are none.
+    """
+    try:
+        if uri.endswith(".csv"):
+            rows, base = _rows(uri), storage.parent(uri)
+            if rows and "path" not in rows[0]:
+                raise RequestError(f"{uri} needs the column path")
+            found = tuple(storage.join(base, row["path"]) for row in rows)
+        else:
+            entries = storage.list_objects(uri)
+            found = tuple(e.uri for e in entries if e.name.lower().endswith(IMAGES))
+    except PathrayError as error:
+        raise RequestError(f"--tiles: {error}") from error
+    except Exception as error:  # each store has its own exceptions for refusals
+        raise RequestError(f"--tiles: {storage.reason(uri, error)}") from error
+    if not found:
+        raise RequestError(f"--tiles: {uri} holds no tiles ({', '.join(IMAGES)})")
+    return found
+
+
+def _rows(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(storage.read_bytes(table).decode("utf-8-sig"))))
+
+
 def _listed(table: str) -> list[tuple[str, str, str]]:
-    base = storage.parent(table)
-    rows = list(csv.DictReader(io.StringIO(storage.read_bytes(table).decode("utf-8-sig"))))
+    base, rows = storage.parent(table), _rows(table)
     if rows and not {"path", "label"} <= set(rows[0]):
         raise RequestError(f"{table} needs the columns path and label")
     return [

@@ -11,9 +11,10 @@ from pathray.finetuning.result import ClassRows, FoldRecord, RunResult
 def prediction_table(result: RunResult) -> pa.Table:
     """A row for each tested bag of each fold.
 
-    `fold`, `repeat`; of classes `slide_id` (null where a bag is a patient), `patient_id`,
-    `label`, `predicted` and a `probability_<class>` each; of survival, by patient,
-    `patient_id`, `time`, `event`, `risk` and `high_risk`, above the fold's cut.
+    `fold`, `repeat`; of classes `slide_id` (null where a bag is a patient), `patient_id` (of
+    tiles `path` and `group`), `label`, `predicted` and a `probability_<class>` each; of
+    survival, by patient, `patient_id`, `time`, `event`, `risk` and `high_risk`, above the
+    fold's cut.
     """
     rows = [row for record in result.folds for row in _rows(record, result)]
     return pa.Table.from_pylist(rows)
@@ -26,6 +27,12 @@ def prediction_parquet(result: RunResult) -> bytes:
     return sink.getvalue()
 
 
+def _named(level: str, bag: str, patient: str) -> dict[str, object]:
+    if level == "tile":
+        return {"path": bag, "group": patient}
+    return {"slide_id": bag if level == "slide" else None, "patient_id": patient}
+
+
 def _rows(record: FoldRecord, result: RunResult) -> list[dict[str, object]]:
     fold: dict[str, object] = {"fold": record.fold.name, "repeat": record.fold.repeat}
     test = record.test
@@ -33,9 +40,8 @@ def _rows(record: FoldRecord, result: RunResult) -> list[dict[str, object]]:
         each = zip(test.bags, test.patients, test.labels, test.probabilities, strict=True)
         return [
             fold
+            | _named(result.level, bag, patient)
             | {
-                "slide_id": bag if result.level == "slide" else None,
-                "patient_id": patient,
                 "label": result.classes[label],
                 "predicted": result.classes[told.index(max(told))],
                 **{f"probability_{c}": p for c, p in zip(result.classes, told, strict=True)},

@@ -86,7 +86,8 @@ def _certain(result: RunResult) -> Iterator[str]:
     if without:
         yield (
             f"An interval without width ({listed(without)}) is no certainty: few "
-            f"{owner(result.level)}s were ordered without an error, and resampling cannot show more."
+            f"{owner(result.level)}s were ordered without an error, and resampling cannot show "
+            "more."
         )
 
 

@@ -53,8 +53,8 @@ def make_report(
     """The report of a run; the same bytes for equal input.
 
     `sheets` hold the tiles of `slides_to_show` where they can be read, `pictures` of a run over
-    tiles those of `tiles_to_show`, by URI; `command` is how the run was started. The unit of time is `settings["time_unit"]`, the aggregator
-    `settings["aggregator"]`.
+    tiles those of `tiles_to_show`, by URI; `command` is how the run was started. The unit of time
+    is `settings["time_unit"]`, the aggregator `settings["aggregator"]`.
     """
     kinds: Sequence[Callable[[RunResult], Figure]] = (
         OF_SURVIVAL if result.task == "survival" else OF_CLASSES

@@ -131,6 +131,6 @@ def _owners(result: RunResult, part: str) -> str:
 def _sealed(result: RunResult) -> str:
     whole = "" if result.level == "patient" else f" with all {result.level}s"
     return (
-        f"A {owner(result.level)}{whole} was in one part only, and the truth of a test was opened after the "
-        "model had answered."
+        f"A {owner(result.level)}{whole} was in one part only, and the truth of a test was opened "
+        "after the model had answered."
     )

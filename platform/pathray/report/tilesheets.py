@@ -39,7 +39,8 @@ class TileRow:
 def tile_root(result: RunResult) -> str:
     """The folder below which all tested tiles lie, with its slash; empty where there is none."""
     tiles = [tile for fold in result.folds for tile in fold.tested_classes(result.classes).bags]
-    folder, slash, _ = os.path.commonprefix(tiles).rpartition("/")
+    # Not `commonpath`, which makes `s3:/` of `s3://`.
+    folder, slash, _ = os.path.commonprefix(tiles).rpartition("/")  # noqa: RUF071
     return folder + slash
 
 

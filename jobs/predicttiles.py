@@ -1,0 +1,97 @@
+"""What `pathray predict --tiles` runs: encoders on the cluster, the model's heads here.
+
+<out>/predictions.parquet   a row a tile
+"""
+
+from collections.abc import Sequence
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs import embed
+from jobs.cluster import connected
+from jobs.encoding import Described, EncoderChoice, Pool, choose_encoder, choose_pool, describe
+from jobs.flags import validate
+from jobs.predict import Flags
+from jobs.progress import Progress, clock
+from jobs.tilefeatures import TileSize, tile_vectors
+from jobs.tileprogress import Snapshot
+from pathray import outputs, storage
+from pathray.errors import RequestError
+from pathray.evaluation.labelled import find_tiles
+from pathray.modelregistry import is_registered
+from pathray.tilemodel import TileModel, load_tile_model
+from pathray.tileprediction import tile_predictions_parquet
+
+PREDICTIONS = "predictions.parquet"
+
+
+def predict_tiles(flags: Flags) -> int:
+    """Predict; returns the exit code."""
+    started, out = monotonic(), storage.absolute(flags.out)
+    registered = is_registered(flags.model)
+    model = load_tile_model(flags.model if registered else storage.absolute(flags.model))
+    outputs.refuse_foreign(out)
+    asked = _encoders(flags, model)
+    tiles = find_tiles(storage.absolute(str(flags.tiles)))
+    with connected(imports=("jobs.tilefeatures",)) as capacity:
+        pool = choose_pool(asked[0], capacity)
+        encoders = [_described(model, place, each, pool) for place, each in enumerate(asked)]
+        outputs.put_settings(out, {"kind": "tile predictions", "model_digest": model.digest})
+        probabilities = _probabilities(model, tiles, encoders, pool)
+    table = storage.join(out, PREDICTIONS)
+    storage.put_bytes(table, tile_predictions_parquet(model.spec.classes, tiles, probabilities))
+    print(f"predict: {len(tiles):,} tiles: all done, {clock(monotonic() - started)}")
+    print(f"  table   {table}")
+    return 0
+
+
+def _encoders(flags: Flags, model: TileModel) -> list[embed.Flags]:
+    """How tiles are embedded: by the one frozen encoder, or by each of the model's own."""
+    shared = {"slides": "tiles", "out": flags.out, "precision": model.spec.precision}
+    own = model.encoder_uris()
+    if own and flags.encoder is not None:
+        raise RequestError(f"{flags.model} holds its own encoders: drop --encoder")
+    if own:
+        return [validate(embed.Flags, shared | {"encoder": uri}) for uri in own]
+    if flags.encoder is None:
+        raise RequestError(
+            f"--tiles needs --encoder: the one that the model was trained on, {model.spec.encoder}"
+        )
+    named = ("encoder", "weights", "random_init", "allow_pickle", "seed")
+    return [validate(embed.Flags, shared | {name: getattr(flags, name) for name in named})]
+
+
+def _described(
+    model: TileModel, place: int, flags: embed.Flags, pool: Pool
+) -> tuple[EncoderChoice, Described]:
+    """An encoder; RequestError, before a tile is read, where it is not the model's."""
+    choice = choose_encoder(flags)
+    described = describe(choice, pool)
+    model.refuse_other(place, described.digest, f"--encoder {flags.encoder}")
+    return choice, described
+
+
+def _probabilities(
+    model: TileModel,
+    tiles: Sequence[str],
+    encoders: Sequence[tuple[EncoderChoice, Described]],
+    pool: Pool,
+) -> NDArray[np.float64]:
+    """(K, N, C) of K heads."""
+    size = TileSize(model.spec.width, model.spec.height)
+    state = Snapshot("tiles embedded", 0, len(tiles) * len(encoders), monotonic())
+    told = []
+    progress = Progress("predict", lambda: state)
+    progress.start()
+    try:
+        for place, (choice, described) in enumerate(encoders):
+            heads, runs = model.heads_on(place), []
+            for _, vectors in tile_vectors(tiles, size, choice, described, pool):
+                runs.append(np.stack([head.probabilities(vectors) for head in heads]))
+                state.done += len(vectors)
+            told.append(np.concatenate(runs, axis=1))
+    finally:
+        progress.stop()
+    return np.concatenate(told)
