@@ -32,7 +32,7 @@ def question(result: RunResult) -> str:
             f"(groups: {groups})"
         )
         return (
-            f"Which class is a tile of: {listed(list(result.classes), 'or')}? Learnt from {whom}."
+            f"Of which class is a tile: {listed(list(result.classes), 'or')}? Learnt from {whom}."
         )
     whom = (
         f"{count(cohort.slides, 'slide')} of {count(cohort.patients, 'patient')} "

@@ -32,7 +32,7 @@ class TileRow:
     """A row of tiles on the page: what they are, what the models said of each, a JPEG."""
 
     name: str
-    said: str
+    said: tuple[str, ...]
     picture: bytes
 
 
@@ -77,8 +77,8 @@ def _rows(tiles: ClassTiles, pictures: Mapping[str, Pixels]) -> Iterator[TileRow
         seen = [row for row in told if row.bag in pictures]
         if seen:
             right = name == "Recognised"
-            each = [number(row.confidence, 2) if right else _taken_for(row) for row in seen]
-            yield TileRow(name, ", ".join(each), jpeg([pictures[row.bag] for row in seen]))
+            said = tuple(number(r.confidence, 2) if right else _taken_for(r) for r in seen)
+            yield TileRow(name, said, jpeg([pictures[row.bag] for row in seen]))
 
 
 def _taken_for(row: PredictedClass) -> str:

@@ -33,7 +33,7 @@ def probabilities(result: RunResult) -> Figure:
     return Figure.drawn(
         "probabilities",
         "Predicted probabilities",
-        "The further apart the two groups lie, the better a class is told from the others.",
+        "The further apart the two histograms lie, the better a class is told from the others.",
         "Histograms of predicted probabilities by true class: "
         + ", ".join(f"{one.name} ({one.of_class} predictions)" for one in found),
         {"edges": np.linspace(0, 1, BINS + 1).round(2).tolist()}
@@ -76,7 +76,7 @@ def _draw(found: list[_Spread], canvas: Canvas) -> None:
             axes.stairs(heights, edges, color=colour, linewidth=1.4, label=f"truly {name}")
         axes.set(
             xlabel=f"Probability of {label(one.name)}",
-            ylabel="Share of the group (%)",
+            ylabel="Share (%)",
             xlim=(0, 1),
         )
         axes.set_ylim(0, 1.35 * max(axes.get_ylim()[1] / 1.05, 1))
