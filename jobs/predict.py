@@ -5,10 +5,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SOURCES = ("embeddings", "slides", "tiles")
-_OF_ENCODERS = ("encoder", "weights", "random_init", "allow_pickle", "seed")
+OF_ENCODERS = ("encoder", "weights", "random_init", "allow_pickle", "seed")
 _OF_SLIDES = ("min_tissue", "assume_mpp", "allow_upsample")
 FOREIGN = {
-    "embeddings": (*_OF_ENCODERS, *_OF_SLIDES),
+    "embeddings": (*OF_ENCODERS, *_OF_SLIDES),
     "slides": (),
     "tiles": ("patient_id", *_OF_SLIDES),
 }

@@ -13,7 +13,7 @@ from jobs import embed
 from jobs.cluster import connected
 from jobs.encoding import Described, EncoderChoice, Pool, choose_encoder, choose_pool, describe
 from jobs.flags import validate
-from jobs.predict import Flags
+from jobs.predict import OF_ENCODERS, Flags
 from jobs.progress import Progress, clock
 from jobs.tilefeatures import TileSize, tile_vectors
 from jobs.tileprogress import Snapshot
@@ -51,16 +51,16 @@ def _encoders(flags: Flags, model: TileModel) -> list[embed.Flags]:
     """How tiles are embedded: by the one frozen encoder, or by each of the model's own."""
     shared = {"slides": "tiles", "out": flags.out, "precision": model.spec.precision}
     own = model.encoder_uris()
-    if own and flags.encoder is not None:
-        raise RequestError(f"{flags.model} holds its own encoders: drop --encoder")
     if own:
+        if told := flags.model_fields_set & set(OF_ENCODERS):
+            flag = "--" + min(told).replace("_", "-")
+            raise RequestError(f"{flags.model} holds its own encoders: drop {flag}")
         return [validate(embed.Flags, shared | {"encoder": uri}) for uri in own]
     if flags.encoder is None:
         raise RequestError(
             f"--tiles needs --encoder: the one that the model was trained on, {model.spec.encoder}"
         )
-    named = ("encoder", "weights", "random_init", "allow_pickle", "seed")
-    return [validate(embed.Flags, shared | {name: getattr(flags, name) for name in named})]
+    return [validate(embed.Flags, shared | {name: getattr(flags, name) for name in OF_ENCODERS})]
 
 
 def _described(

@@ -58,6 +58,63 @@ def test_a_whole_encoder_is_trained_and_can_embed_afterwards(pathray, tiles, tmp
     assert tuned(np.zeros((2, 160, 160, 3), np.uint8)).shape == (2, tuned.dim)
     begun = load_encoder("timm/test_vit", random_init=True)
     assert tuned.digest != begun.digest
+    told = predicted(pathray, out / "model", tiles, tmp_path / "told")
+    tested = pq.read_table(out / "predictions.parquet").to_pylist()
+    assert len(told) == len(tested) == 24
+    for row in tested:  # the fold that tested a tile is one of the ensemble
+        low, high = (told[row["path"]][f"probability_pink_{end}"] for end in ("low", "high"))
+        assert low - 1e-5 <= row["probability_pink"] <= high + 1e-5
+
+
+def predicted(pathray, model, tiles, out, *more):
+    ran = pathray("predict", "--model", model, "--tiles", tiles, "--out", out, *more)
+    assert ran.code == 0, ran
+    rows = pq.read_table(out / "predictions.parquet").to_pylist()
+    return {row["path"]: row for row in rows}
+
+
+def test_a_probe_has_a_report_and_predicts_tiles_by_its_registered_name(pathray, tiles, tmp_path):
+    out, probe = tmp_path / "run", ("--encoder", "mean_rgb", "--method", "linear", "--folds", "3")
+    flags = ("finetune", "--level", "tile", "--tiles", tiles, "--out", out)
+    ran = pathray(*flags, *probe, "--register", "colours", "--alias", "best")
+    assert ran.code == 0, ran
+    assert "models:/colours@best (models:/colours/1)" in ran.out
+    report = (out / "report.html").read_text()
+    assert "Each tile is a group of its own" in report
+    assert report.count("data:image/jpeg") == 2  # nothing was taken for another
+    assert (out / "figures" / "forest.svg").exists()
+    told = predicted(
+        pathray, "models:/colours@best", tiles, tmp_path / "told", "--encoder", "mean_rgb"
+    )
+    assert len(told) == 24
+    for path, row in told.items():
+        assert row["predicted"] == Path(path).parent.name
+        each = [row[f"probability_pink{end}"] for end in ("_low", "", "_high")]
+        assert each == sorted(each)
+
+
+def test_tiles_and_encoders_that_are_not_the_models_are_refused(pathray, tiles, tmp_path):
+    out, probe = tmp_path / "run", ("--encoder", "mean_rgb", "--method", "linear", "--folds", "3")
+    flags = ("finetune", "--level", "tile", "--tiles", tiles, "--out")
+    assert pathray(*flags, out, *probe).code == 0
+    small = tmp_path / "small"
+    small.mkdir()
+    cv2.imwrite(str(small / "a.png"), np.zeros((96, 80, 3), np.uint8))
+    asked = ("predict", "--model", out / "model", "--out", tmp_path / "told")
+    other = pathray(*asked, "--tiles", tiles, "--encoder", "timm/test_vit", "--random-init")
+    assert other.code == 2
+    assert "encoder_digest differs" in other.err
+    assert not (tmp_path / "told").exists()
+    size = pathray(*asked, "--tiles", small, "--encoder", "mean_rgb")
+    assert size.code == 2
+    assert "a.png is of 80 x 96 pixels, not 160 x 160" in size.err
+    none = pathray(*asked, "--tiles", tiles)
+    assert none.code == 2
+    assert "--tiles needs --encoder" in none.err
+    knn = pathray(*flags, tmp_path / "k", "--method", "knn", "--encoder", "mean_rgb",
+                  "--register", "x")  # fmt: skip
+    assert knn.code == 2
+    assert "--register has no meaning with --method knn" in knn.err
 
 
 def test_flags_of_slides_have_no_meaning_for_tiles(pathray, tiles, tmp_path):

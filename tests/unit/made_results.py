@@ -26,6 +26,7 @@ from pathray.survival.followup import FollowUp
 
 RESAMPLES = 60
 SEED = 3
+TILES = "s3://bucket/tiles"
 
 
 def class_run(
@@ -70,6 +71,51 @@ def class_run(
         level="slide",
         cohort=_cohort(slides, dict(zip(classes, counts, strict=True))),
         evaluation=evaluate_classes(tested, SEED, resamples),
+        **more,
+    )
+
+
+def tile_run(method: str = "linear", per_group: int = 3, **more: Any) -> RunResult:
+    """A run over labelled tiles of 40 groups; only `full` has trained in epochs."""
+    rng = np.random.default_rng(SEED)
+    classes = ("benign", "tumour")
+    names = tuple(f"g{number:02}" for number in range(40))
+    truth = {name: number % 2 for number, name in enumerate(names)}
+    folds = _folds(Strata(names, np.array(list(truth.values())), classes), "k_folds")
+    tiles = {
+        name: tuple(f"{TILES}/{classes[truth[name]]}/{name}-{n}.png" for n in range(per_group))
+        for name in names
+    }
+    each = {t: _probabilities(rng, truth[name], 2, 1.0) for name in names for t in tiles[name]}
+    records = tuple(
+        _record(
+            fold,
+            rng,
+            test=_class_rows(fold.test, tiles, truth, each, rng),
+            validation=_class_rows(fold.validation, tiles, truth, each, rng),
+        )
+        for fold in folds
+    )
+    if method != "full":
+        none = {"history": (), "best_epoch": 0}
+        records = tuple(record.model_copy(update=none) for record in records)
+    counts = _cohort(tiles, {"benign": 20, "tumour": 20})
+    return _run(
+        records,
+        task="classification",
+        classes=classes,
+        level="tile",
+        cohort=counts.model_copy(update={"tiles": counts.slides, "left_out": ()}),
+        evaluation=evaluate_classes([r.tested_classes(classes) for r in records], SEED, RESAMPLES),
+        target="label",
+        settings={"kind": "tile models", "method": method},
+        embeddings={
+            "encoder": "mean_rgb",
+            "encoder_digest": "ab" * 32,
+            "mpp": None,
+            "tile_size": "224 x 224",
+            "dim": 6,
+        },
         **more,
     )
 
