@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Command
+from conftest import Command, rclone_only
 from servers import Bucket
 
 PROBE = ("--level", "tile", "--encoder", "mean_rgb", "--method", "linear", "--folds", "3")
@@ -38,6 +38,7 @@ def told(table: bytes) -> dict[str, dict[str, object]]:
     return {"/".join(row.pop("path").rsplit("/", 2)[1:]): row for row in rows}
 
 
+@rclone_only
 def test_a_tile_model_over_s3_is_the_one_of_a_local_run_and_predicts_from_there(
     bucket: Bucket, pathray: Command, tmp_path: Path
 ) -> None:
@@ -70,3 +71,22 @@ def test_a_tile_model_over_s3_is_the_one_of_a_local_run_and_predicts_from_there(
     for tile, row in told(bucket.read("out/predictions.parquet")).items():
         low, high = (answers[tile][f"probability_pink_{end}"] for end in ("low", "high"))
         assert low - 1e-6 <= row["probability_pink"] <= high + 1e-6
+
+
+@rclone_only
+@pytest.mark.slow
+def test_encoders_trained_over_s3_predict_from_the_models_folder(
+    bucket: Bucket, pathray: Command, tmp_path: Path
+) -> None:
+    for tile in draw_tiles(tmp_path / "tiles"):
+        bucket.put(f"tiles/{tile.parent.name}/{tile.name}", tile)
+    tune = ("--method", "full", "--encoder", "timm/test_vit", "--random-init", "--epochs", "1")
+    asked = ("--level", "tile", "--tiles", bucket.uri("tiles"), "--out", bucket.uri("out"))
+    ran = pathray("finetune", *asked, *tune, "--folds", "3", "--num-workers", "0")
+    assert ran.code == 0, ran.text
+    model = json.loads(bucket.read("out/model/tilemodel.json"))
+    assert model["home"] == bucket.uri("out/model")
+    where = ("--tiles", bucket.uri("tiles/pink"), "--out", bucket.uri("told"))
+    ran = pathray("predict", "--model", bucket.uri("out/model"), *where)
+    assert ran.code == 0, ran.text
+    assert len(told(bucket.read("told/predictions.parquet"))) == 9
