@@ -202,11 +202,13 @@ class _Tuning:
 def _read(uris: Sequence[str], runs: Sequence[NDArray[np.int64]]) -> Iterator[Pixels]:
     """The tiles of each run of rows, uint8 (B, H, W, 3), read one run ahead."""
     with ThreadPoolExecutor(READERS) as pool:
+        shapes: set[tuple[int, ...]] = set()
         ahead = [[pool.submit(read_tile, uris[row]) for row in rows] for rows in runs[:1]]
         for number in range(len(runs)):
             following = runs[number + 1 : number + 2]
             ahead += [[pool.submit(read_tile, uris[row]) for row in rows] for rows in following]
             tiles = [future.result() for future in ahead.pop(0)]
-            if len({tile.shape for tile in tiles}) > 1:
+            shapes |= {tile.shape for tile in tiles}
+            if len(shapes) > 1:
                 raise RequestError("--tiles: tiles of different sizes: make them one size")
             yield np.stack(tiles) if tiles else np.empty((0, 1, 1, 3), np.uint8)
