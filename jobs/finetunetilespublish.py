@@ -35,14 +35,14 @@ def publish(
     }
     for name, content in artefacts.items():
         storage.put_bytes(storage.join(out, name), content)
-    run_id = tracked.finish(result, artefacts)
     named = (("report", REPORT), ("numbers", RESULT), ("tests", PREDICTIONS))
     places = [(what, storage.join(out, name)) for what, name in named]
-    failure = None
+    model = storage.join(out, MODEL)
     if flags.method != "knn":
-        model = storage.join(out, MODEL)
         put_ensemble(out, model, _spec(request, result), [fold.fold.name for fold in result.folds])
         places.append(("model", model))
+    run_id = tracked.finish(result, artefacts)
+    failure = None
     if flags.registered:
         try:
             places.append(("model", _registered(flags.registered, flags.alias, model, run_id)))
@@ -55,15 +55,14 @@ def publish(
 
 
 def _spec(request: Request, result: RunResult) -> TileModelSpec:
-    made, tuned = result.embeddings, result.settings["method"] == "full"
+    made, tuned = result.embeddings, tuple(fold.digest for fold in result.folds)
+    method = result.settings["method"]
     return TileModelSpec(
-        method=result.settings["method"],
+        method=method,
         target=result.target,
         classes=result.classes,
         encoder=made["encoder"],
-        encoder_digests=tuple(fold.digest for fold in result.folds)
-        if tuned
-        else (made["encoder_digest"],),
+        encoder_digests=tuned if method == "full" else (made["encoder_digest"],),
         precision=result.settings["encoder_precision"],
         dim=made["dim"],
         width=request.size.width,

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from pathray.encoders import load_encoder
 
@@ -52,18 +53,25 @@ def test_frozen_vectors_are_probed_and_a_rerun_has_nothing_to_do(pathray, tiles,
 def test_a_whole_encoder_is_trained_and_can_embed_afterwards(pathray, tiles, tmp_path, workers):
     out = tmp_path / "run"
     flags = ("finetune", "--level", "tile", "--tiles", tiles, "--out", out)
-    ran = pathray(*flags, *TUNE, *SMALL, "--num-workers", workers)
+    ran = pathray(*flags, *TUNE, *SMALL, "--num-workers", workers, "--register", "tuned")
     assert ran.code == 0, ran
     tuned = load_encoder(str(out / "fold-0" / "encoder"))
     assert tuned(np.zeros((2, 160, 160, 3), np.uint8)).shape == (2, tuned.dim)
     begun = load_encoder("timm/test_vit", random_init=True)
     assert tuned.digest != begun.digest
-    told = predicted(pathray, out / "model", tiles, tmp_path / "told")
+    assert registered_files("tuned") == {"MLmodel", "heads.safetensors", "tilemodel.json"}
+    told = predicted(pathray, "models:/tuned@current", tiles, tmp_path / "told")
     tested = pq.read_table(out / "predictions.parquet").to_pylist()
     assert len(told) == len(tested) == 24
     for row in tested:  # the fold that tested a tile is one of the ensemble
         low, high = (told[row["path"]][f"probability_pink_{end}"] for end in ("low", "high"))
         assert low - 1e-5 <= row["probability_pink"] <= high + 1e-5
+
+
+def registered_files(name):
+    client = MlflowClient()
+    run = client.get_model_version_by_alias(name, "current").run_id
+    return {Path(entry.path).name for entry in client.list_artifacts(run, "model")}
 
 
 def predicted(pathray, model, tiles, out, *more):

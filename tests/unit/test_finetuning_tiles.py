@@ -18,7 +18,12 @@ from pathray.finetuning.fold import Unlabelled
 from pathray.finetuning.judging import judge, open_test
 from pathray.finetuning.tiles.cohort import tile_cohort, tile_folds
 from pathray.finetuning.tiles.probing import probe_fold
-from pathray.finetuning.tiles.tuning import TuningPlan, tile_probabilities, tune
+from pathray.finetuning.tiles.tuning import (
+    TileClassifier,
+    TuningPlan,
+    tile_probabilities,
+    tune,
+)
 from pathray.pretraining.parallel import World
 
 PLAN = TuningPlan(rate=3e-3, batch=16, epochs=6, patience=6)
@@ -113,3 +118,11 @@ def test_equal_seeds_train_the_same_encoder(cohort: ClinicalCohort) -> None:
     )
     weights, again = one.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_tiles_of_different_sizes_are_refused_even_in_different_batches(tmp_path: Path) -> None:
+    for name, side in (("a.png", 160), ("b.png", 96)):
+        cv2.imwrite(str(tmp_path / name), np.zeros((side, side, 3), np.uint8))
+    model = TileClassifier(encoder(), 2)
+    with pytest.raises(RequestError, match="tiles of different sizes"):
+        tile_probabilities(model, [f"{tmp_path}/a.png", f"{tmp_path}/b.png"], batch=1)

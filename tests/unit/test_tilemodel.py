@@ -1,6 +1,7 @@
 """A tile model: heads written and read back, what they answer, how they are registered."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from pathray.finetuning.result import ClassRows, FoldOutcome
 from pathray.finetuning.tiles.objects import put_ensemble, put_tuned
 from pathray.finetuning.tiles.probing import fit_head
 from pathray.finetuning.tiles.tuning import TileClassifier
-from pathray.modelregistration import register_tile_model
 from pathray.tilemodel import TileHead, TileModelSpec, load_tile_model, save_tile_model
 from pathray.tileprediction import tile_predictions
 
@@ -185,26 +185,16 @@ def test_each_head_of_whole_encoders_answers_as_its_fold_did(
         np.testing.assert_allclose(head.probabilities(encoder(tiles)), expected, atol=1e-5)
 
 
-def test_a_registered_model_of_whole_encoders_is_light_and_finds_them(
-    tuned: tuple[str, list[TileClassifier]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_of_whole_encoders_is_whole_without_its_folds(
+    tuned: tuple[str, list[TileClassifier]], tmp_path: Path
 ) -> None:
-    from mlflow import MlflowClient
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    client, (out, _) = MlflowClient(), tuned
-    run = client.create_run(client.create_experiment("e")).info
-    uri = register_tile_model(f"{out}/model", run.run_id, "tiles", "current")
-    assert uri == "models:/tiles/1"
-    assert register_tile_model(f"{out}/model", run.run_id, "tiles", "current") == uri
-    files = {entry.path for entry in client.list_artifacts(run.run_id, "model")}
-    assert files == {f"model/{n}" for n in ("MLmodel", "heads.safetensors", "tilemodel.json")}
-    model = load_tile_model("models:/tiles@current")
+    out, _ = tuned
+    moved = Path(shutil.copytree(f"{out}/model", tmp_path / "moved"))
+    model = load_tile_model(str(moved))
+    assert model.encoder_uris() == [f"{moved}/encoders/{k}" for k in (0, 1)]
     assert model.digest == load_tile_model(f"{out}/model").digest
-    assert model.encoder_uris() == [f"{out}/model/encoders/{k}" for k in (0, 1)]
-    described = Path(client.download_artifacts(run.run_id, "model/MLmodel")).read_text()
-    assert "160" in described
-    assert "pickle" not in described
+    for place, uri in enumerate(model.encoder_uris()):
+        model.refuse_other(place, load_encoder(uri, precision="fp32").digest, uri)
 
 
 def test_tiles_to_predict_come_from_a_folder_or_a_table_without_labels(tmp_path: Path) -> None:
