@@ -69,13 +69,15 @@ def finetune_tiles(flags: Flags) -> int:
 def _vectors(
     request: Request, described: Described, pool: Pool, state: Snapshot
 ) -> dict[str, NDArray[np.float32]]:
-    """Of each tile."""
+    """Of each tile; RequestError for one that cannot be read or is of another size."""
     vectors: dict[str, NDArray[np.float32]] = {}
     uris = request.cohort.slide_ids
     state.what, state.of, state.started = "tiles embedded", len(uris), monotonic()
-    for run, rows in tile_vectors(uris, request.size, request.choice, described, pool):
-        vectors.update(zip(run, rows, strict=True))
-        state.done += len(run)
+    for run in tile_vectors(uris, request.size, request.choice, described, pool):
+        for error in run.failed.values():
+            raise RequestError(f"--tiles: {error}")
+        vectors.update(zip(run.uris, run.vectors, strict=True))
+        state.done += len(run.uris)
     return vectors
 
 

@@ -9,8 +9,8 @@ OF_ENCODERS = ("encoder", "weights", "random_init", "allow_pickle", "seed")
 _OF_SLIDES = ("min_tissue", "assume_mpp", "allow_upsample")
 FOREIGN = {
     "embeddings": (*OF_ENCODERS, *_OF_SLIDES),
-    "slides": (),
-    "tiles": ("patient_id", *_OF_SLIDES),
+    "slides": ("cohort",),
+    "tiles": ("cohort", "patient_id", *_OF_SLIDES),
 }
 """Flags that have no meaning with a source."""
 
@@ -30,10 +30,13 @@ class Flags(BaseModel):
         None, description="for a tile model: folder of tiles, or CSV table with a column path"
     )
     out: str = Field(description="folder or prefix for the results (any fsspec URI)", min_length=1)
+    cohort: str | None = Field(
+        None, description="for --embeddings: table of the slides to predict and their patients"
+    )
     patient_id: str | None = Field(
         None,
-        description="for a model of patients: tcga (from barcodes), or slide, each for itself "
-        "(default: the patients that the embeddings know of)",
+        description="for a model of patients: a column of --cohort (default: patient_id), tcga "
+        "(from barcodes), or slide, each for itself (default: patients that embeddings know of)",
     )
     encoder: str | None = Field(
         None, description="for --slides, --tiles: the encoder that the model was trained on"
@@ -59,8 +62,11 @@ class Flags(BaseModel):
         if foreign:
             flag = "--" + min(foreign).replace("_", "-")
             raise ValueError(f"{flag} has no meaning with --{given[0]}")
-        if self.patient_id not in (None, "tcga", "slide"):
-            raise ValueError(f"--patient-id {self.patient_id!r}: say tcga or slide")
+        if self.cohort is None and self.patient_id not in (None, "tcga", "slide"):
+            raise ValueError(
+                f"--patient-id {self.patient_id!r}: say tcga or slide, or give --cohort, a table "
+                "with that column"
+            )
         return self
 
 

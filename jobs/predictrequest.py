@@ -1,5 +1,6 @@
 """From the flags of `pathray predict` to bags that the model may be asked about."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from jobs.encoding import choose_encoder, choose_pool, describe
 from jobs.flags import validate
 from jobs.predict import Flags
 from pathray.barcode import tcga_patient
+from pathray.clinical.joining import join
+from pathray.clinical.reading import read_cohort_table
 from pathray.errors import RequestError
 from pathray.mil.bagfiles import BagFile, find_bag_files
 from pathray.mil.formats.bag import Made
@@ -63,8 +66,9 @@ def works_of(flags: Flags, model: SlideModel, embeddings: str) -> list[Work]:
     by_patient = model.head.level == "patient"
     held: dict[str, list[BagFile]] = {}
     for file in files:
-        bag = (patients[file.slide_id] or "") if by_patient else file.slide_id
-        held.setdefault(bag, []).append(file)
+        if file.slide_id in patients:
+            bag = (patients[file.slide_id] or "") if by_patient else file.slide_id
+            held.setdefault(bag, []).append(file)
     return [
         Work(bag, patients[mine[0].slide_id], tuple(mine), _identity(model, mine))
         for bag, mine in sorted(held.items())
@@ -73,19 +77,33 @@ def works_of(flags: Flags, model: SlideModel, embeddings: str) -> list[Work]:
 
 def _patients(
     flags: Flags, model: SlideModel, embeddings: str, files: Sequence[BagFile]
-) -> dict[str, str | None]:
-    if flags.patient_id == "slide":
-        return {file.slide_id: file.slide_id for file in files}
-    if flags.patient_id == "tcga":
-        return {file.slide_id: tcga_patient(file.slide_id) for file in files}
+) -> Mapping[str, str | None]:
+    """The slides to predict, with their patients where these are known."""
     known = known_patients(embeddings, files)
+    if flags.cohort is not None:
+        return _listed(flags, known, model.head.level == "patient")
+    if flags.patient_id == "slide":
+        return {slide: slide for slide in known}
+    if flags.patient_id == "tcga":
+        return {slide: tcga_patient(slide) for slide in known}
     strangers = [slide for slide, patient in known.items() if patient is None]
     if strangers and model.head.level == "patient":
         raise RequestError(
-            f"the model is of patients, and the patient of {strangers[0]} is not known: say "
-            "--patient-id tcga, or --patient-id slide to take each slide for itself"
+            f"the model is of patients, and the patient of {strangers[0]} is not known: give "
+            "--cohort, a table of slide_id and patient_id, or say --patient-id tcga, or "
+            "--patient-id slide to take each slide for itself"
         )
     return known
+
+
+def _listed(flags: Flags, known: Mapping[str, str | None], by_patient: bool) -> dict[str, str]:
+    """The embedded slides that the table speaks of; what has no match is said."""
+    rows = read_cohort_table(str(flags.cohort))
+    needed = by_patient or any("patient_id" in row for row in rows)
+    joined = join(rows, known, flags.patient_id or ("patient_id" if needed else "slide"))
+    for left_out in joined.left_out:
+        print(f"predict: {left_out}", file=sys.stderr, flush=True)
+    return {match.slide_id: match.patient_id for match in joined.matches}
 
 
 def _identity(model: SlideModel, files: Sequence[BagFile]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from jobs.cluster import connected
 from jobs.encoding import Described, EncoderChoice, Pool, choose_encoder, choose_pool, describe
 from jobs.flags import validate
 from jobs.predict import OF_ENCODERS, Flags
-from jobs.progress import Progress, clock
+from jobs.progress import SHOWN_FAILURES, Progress, clock
 from jobs.tilefeatures import TileSize, tile_vectors
 from jobs.tileprogress import Snapshot
 from pathray import outputs, storage
@@ -39,12 +39,15 @@ def predict_tiles(flags: Flags) -> int:
         pool = choose_pool(asked[0], capacity)
         encoders = [_described(model, place, each, pool) for place, each in enumerate(asked)]
         outputs.put_settings(out, {"kind": "tile predictions", "model_digest": model.digest})
-        probabilities = _probabilities(model, tiles, encoders, pool)
+        told, failed = _told(model, tiles, encoders, pool)
     table = storage.join(out, PREDICTIONS)
-    storage.put_bytes(table, tile_predictions_parquet(model.spec.classes, tiles, probabilities))
-    print(f"predict: {len(tiles):,} tiles: all done, {clock(monotonic() - started)}")
+    storage.put_bytes(table, tile_predictions_parquet(model.spec.classes, tiles, told, failed))
+    done = f"{len(tiles) - len(failed):,} done, {len(failed):,} failed"
+    print(f"predict: {len(tiles):,} tiles: {done}, {clock(monotonic() - started)}")
+    for error in list(failed.values())[:SHOWN_FAILURES]:
+        print(f"  failed  {error}")
     print(f"  table   {table}")
-    return 0
+    return 1 if failed else 0
 
 
 def _encoders(flags: Flags, model: TileModel) -> list[embed.Flags]:
@@ -73,25 +76,27 @@ def _described(
     return choice, described
 
 
-def _probabilities(
+def _told(
     model: TileModel,
     tiles: Sequence[str],
     encoders: Sequence[tuple[EncoderChoice, Described]],
     pool: Pool,
-) -> NDArray[np.float64]:
-    """(K, N, C) of K heads."""
+) -> tuple[NDArray[np.float64], dict[str, str]]:
+    """(K, N, C) of K heads, of all tiles that can be read; why the others cannot."""
     size = TileSize(model.spec.width, model.spec.height)
     state = Snapshot("tiles embedded", 0, len(tiles) * len(encoders), monotonic())
-    told = []
+    told: list[NDArray[np.float64]] = []
+    failed: dict[str, str] = {}
     progress = Progress("predict", lambda: state)
     progress.start()
     try:
         for place, (choice, described) in enumerate(encoders):
             heads, runs = model.heads_on(place), []
-            for _, vectors in tile_vectors(tiles, size, choice, described, pool):
-                runs.append(np.stack([head.probabilities(vectors) for head in heads]))
-                state.done += len(vectors)
+            for run in tile_vectors(tiles, size, choice, described, pool):
+                runs.append(np.stack([head.probabilities(run.vectors) for head in heads]))
+                failed |= run.failed
+                state.done += len(run.uris) + len(run.failed)
             told.append(np.concatenate(runs, axis=1))
     finally:
         progress.stop()
-    return np.concatenate(told)
+    return np.concatenate(told), failed

@@ -34,13 +34,19 @@ class TileSize:
         return cls(tile.shape[1], tile.shape[0])
 
 
+@dataclass(frozen=True)
+class EncodedTiles:
+    """A run of tiles: the vectors (N, D) of those that could be read, why the others could not."""
+
+    uris: tuple[str, ...]
+    vectors: Vectors
+    failed: dict[str, str]
+
+
 def tile_vectors(
     uris: Sequence[str], size: TileSize, choice: EncoderChoice, described: Described, pool: Pool
-) -> Iterator[tuple[Sequence[str], Vectors]]:
-    """Runs of tiles with their vectors (N, D), in order.
-
-    RequestError for a tile that cannot be read or is of another size.
-    """
+) -> Iterator[EncodedTiles]:
+    """All tiles, in runs, in order. A tile of another size than `size` counts as unreadable."""
     import ray
     from ray.util import ActorPool
 
@@ -50,11 +56,7 @@ def tile_vectors(
     )
     actors = [actor.remote(choice, described, pool) for _ in range(min(pool.size, len(runs)))]
     try:
-        yield from zip(
-            runs,
-            ActorPool(actors).map(lambda a, run: a.encode.remote(run, size), runs),
-            strict=True,
-        )
+        yield from ActorPool(actors).map(lambda a, run: a.encode.remote(run, size), runs)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RequestError):
             raise error.cause from error
@@ -69,18 +71,25 @@ class _Encoder:
 
     def __init__(self, choice: EncoderChoice, described: Described, pool: Pool) -> None:
         self._encoder = encoder_of(choice, described, pool)
-        self._batch = pool.batch_size
+        self._batch, self._dim = pool.batch_size, described.dim
 
-    def encode(self, uris: Sequence[str], size: TileSize) -> Vectors:
-        """(N, D)."""
+    def encode(self, uris: Sequence[str], size: TileSize) -> EncodedTiles:
         with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as readers:
-            tiles = list(readers.map(read_tile, uris))
-        for uri, tile in zip(uris, tiles, strict=True):
-            if (found := TileSize.of(tile)) != size:
-                raise RequestError(
-                    f"--tiles: {uri} is of {found} pixels, not {size}: make tiles one size"
-                )
-        batches = range(0, len(tiles), self._batch)
-        return np.concatenate(
-            [self._encoder(np.stack(tiles[i : i + self._batch])) for i in batches]
-        )
+            found = dict(zip(uris, readers.map(lambda uri: _tile(uri, size), uris), strict=True))
+        failed = {uri: tile for uri, tile in found.items() if isinstance(tile, str)}
+        tiles = {uri: tile for uri, tile in found.items() if not isinstance(tile, str)}
+        vectors = np.empty((len(tiles), self._dim), np.float32)
+        for start in range(0, len(tiles), self._batch):
+            batch = list(tiles.values())[start : start + self._batch]
+            vectors[start : start + len(batch)] = self._encoder(np.stack(batch))
+        return EncodedTiles(tuple(tiles), vectors, failed)
+
+
+def _tile(uri: str, size: TileSize) -> Pixels | str:
+    """The tile, or why there is none."""
+    try:
+        tile = read_tile(uri)
+    except RequestError as error:
+        return str(error).removeprefix("--tiles: ")
+    found = TileSize.of(tile)
+    return tile if found == size else f"{uri} is of {found} pixels, not {size}: make tiles one size"

@@ -114,8 +114,12 @@ def test_tiles_and_encoders_that_are_not_the_models_are_refused(pathray, tiles, 
     assert "encoder_digest differs" in other.err
     assert not (tmp_path / "told").exists()
     size = pathray(*asked, "--tiles", small, "--encoder", "mean_rgb")
-    assert size.code == 2
-    assert "a.png is of 80 x 96 pixels, not 160 x 160" in size.err
+    assert size.code == 1
+    assert "a.png is of 80 x 96 pixels, not 160 x 160" in size.out
+    assert "1 tiles: 0 done, 1 failed" in size.out
+    (row,) = pq.read_table(tmp_path / "told" / "predictions.parquet").to_pylist()
+    assert row["predicted"] is None
+    assert "80 x 96" in row["error"]
     none = pathray(*asked, "--tiles", tiles)
     assert none.code == 2
     assert "--tiles needs --encoder" in none.err

@@ -87,13 +87,24 @@ def test_a_model_read_back_answers_as_the_one_written(saved: str) -> None:
 def test_predictions_are_the_mean_of_the_models_with_their_range(saved: str) -> None:
     model = load_tile_model(saved)
     told = np.stack([head.probabilities(vectors(4)) for head in model.heads])
-    rows = tile_predictions(model.spec.classes, list("abcd"), told).to_pylist()
+    rows = tile_predictions(model.spec.classes, list("abcd"), told, {}).to_pylist()
     assert [row["path"] for row in rows] == list("abcd")
     for n, row in enumerate(rows):
         assert row["probability_tumour"] == pytest.approx(told[:, n, 1].mean())
         assert row["probability_tumour_low"] == told[:, n, 1].min()
         assert row["probability_tumour_high"] == told[:, n, 1].max()
         assert row["predicted"] == model.spec.classes[int(told[:, n].mean(axis=0).argmax())]
+
+
+def test_a_tile_that_cannot_be_read_has_a_row_that_says_so(saved: str) -> None:
+    model = load_tile_model(saved)
+    told = np.stack([head.probabilities(vectors(2)) for head in model.heads])
+    rows = tile_predictions(model.spec.classes, list("abc"), told, {"b": "b is cut short"})
+    first, lost, last = rows.to_pylist()
+    assert lost == dict.fromkeys(first) | {"path": "b", "error": "b is cut short"}
+    assert first["probability_tumour"] == pytest.approx(told[:, 0, 1].mean())
+    assert last["probability_tumour"] == pytest.approx(told[:, 1, 1].mean())
+    assert first["error"] is last["error"] is None
 
 
 def test_another_encoder_is_refused_by_name(saved: str) -> None:

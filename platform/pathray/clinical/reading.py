@@ -38,8 +38,18 @@ def read_clinical(
     `slide` (each slide its own). Rows without a label, or whose time is missing or not
     positive, are left out. RequestError in one line for everything else that is wrong.
     """
+    rows = read_cohort_table(table)
     try:
-        return clinical_data(read_table(absolute(table)), target, embedded, patient_id)
+        return clinical_data(rows, target, embedded, patient_id)
+    except PathrayError as error:
+        raise RequestError(f"--cohort: {error}") from error
+
+
+def read_cohort_table(table: str) -> Sequence[Row]:
+    """The rows of a CSV or Parquet table; RequestError, which names `--cohort`, when it cannot be
+    read."""
+    try:
+        return read_table(absolute(table))
     except PathrayError as error:
         raise RequestError(f"--cohort: {error}") from error
     except Exception as error:  # each store has its own exceptions for refusals

@@ -73,7 +73,7 @@ def find_tiles(uri: str) -> tuple[str, ...]:
             rows, base = _rows(uri), storage.parent(uri)
             if rows and "path" not in rows[0]:
                 raise RequestError(f"{uri} needs the column path")
-            found = tuple(storage.join(base, row["path"]) for row in rows)
+            found = tuple(dict.fromkeys(storage.join(base, row["path"]) for row in rows))
         else:
             entries = storage.list_objects(uri)
             found = tuple(e.uri for e in entries if e.name.lower().endswith(IMAGES))
