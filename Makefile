@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint format bench setup lock clean
+.PHONY: demo test test-slow lint format bench manifests setup lock clean
 
 demo: $(READY)
 	$(BIN)/pathray demo
@@ -28,6 +28,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+# Needs kubectl. What the tests of the manifests read, where there is none.
+manifests: $(READY)
+	$(BIN)/python tests/infra/rendering.py
 
 setup: $(READY)
 

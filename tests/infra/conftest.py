@@ -1,38 +1,28 @@
 """The manifests as a cluster would get them, and the schemas that they must meet."""
 
-import shutil
-import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import yaml
-from rendering import CRDS, INFRA, KUSTOMIZATIONS, Object, strict
-
-
-def _kustomize() -> list[str]:
-    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
-        if shutil.which(command[0]):
-            return command
-    # Neither PyPI nor Debian has one that knows components: nothing here can install it.
-    pytest.skip("neither kubectl nor kustomize is installed")
+from rendering import CRDS, KUSTOMIZATIONS, Object, committed, kustomize, rendered, strict
 
 
 @pytest.fixture(scope="session")
 def render() -> Callable[[str], list[Object]]:
-    """The objects of a kustomization under infra/."""
-    command = _kustomize()
+    """The objects of a kustomization that is applied, as committed."""
 
-    @cache
-    def render(folder: str) -> list[Object]:
-        done = subprocess.run(
-            [*command, str(INFRA / folder)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return list(yaml.load_all(done.stdout, yaml.CSafeLoader))
+    return lambda folder: committed(folder.split("/")[1])[folder]
 
-    return render
+
+@pytest.fixture(scope="session")
+def render_now() -> Callable[[str], list[Object]]:
+    """The objects of a kustomization under infra/, where something here can render."""
+    command = kustomize()
+    if command is None:
+        pytest.skip("neither kubectl nor kustomize is installed")
+    return partial(rendered, command)
 
 
 @pytest.fixture(params=KUSTOMIZATIONS)

@@ -1,11 +1,22 @@
-"""Finding one's way in rendered manifests."""
+"""Rendered manifests: those that are committed, and finding one's way in them.
 
+No package that CI can install renders kustomize's components, so what `kubectl kustomize` makes of
+each overlay lies in `rendered/`. As a program (`make manifests`) this renews it.
+"""
+
+import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
+RENDERED = Path(__file__).parent / "rendered"
 OVERLAYS = ("cpu", "gpu", "aws")
 PARTS = ("", "jobs", "serve")
 KUSTOMIZATIONS = [f"overlays/{name}/{part}".rstrip("/") for name in OVERLAYS for part in PARTS]
@@ -15,6 +26,55 @@ CRDS = {
     "RayService": "ray.io_rayservices.yaml",
 }
 Object = dict[str, Any]
+WORTH_A_NAME = 300
+"""Characters of JSON from which on what is there twice is written once, as a YAML anchor."""
+
+
+def kustomize() -> list[str] | None:
+    """The command that renders here, if there is one."""
+    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
+        if shutil.which(command[0]):
+            return command
+    return None
+
+
+def rendered(command: list[str], folder: str) -> list[Object]:
+    """The objects of a kustomization under infra/, rendered now."""
+    done = subprocess.run(
+        [*command, str(INFRA / folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return list(yaml.load_all(done.stdout, yaml.CSafeLoader))
+
+
+@cache
+def committed(overlay: str) -> dict[str, list[Object]]:
+    """The objects of an overlay's kustomizations, as they were rendered last."""
+    text = (RENDERED / f"{overlay}.yaml").read_text()
+    objects: dict[str, list[Object]] = yaml.load(text, yaml.CSafeLoader)
+    return objects
+
+
+def _shared(tree: Any, seen: dict[str, Any]) -> Any:
+    """The tree with equal large parts being one object, which YAML writes once."""
+    text = json.dumps(tree, sort_keys=True)
+    if text in seen:
+        return seen[text]
+    if isinstance(tree, dict):
+        tree = {key: _shared(value, seen) for key, value in tree.items()}
+    elif isinstance(tree, list):
+        tree = [_shared(value, seen) for value in tree]
+    if isinstance(tree, dict | list) and len(text) >= WORTH_A_NAME:
+        seen[text] = tree
+    return tree
+
+
+def _renew(command: list[str]) -> None:
+    for overlay in OVERLAYS:
+        folders = [each for each in KUSTOMIZATIONS if each.split("/")[1] == overlay]
+        objects = {folder: rendered(command, folder) for folder in folders}
+        text = yaml.dump(_shared(objects, {}), sort_keys=False, width=100)
+        (RENDERED / f"{overlay}.yaml").write_text(f"# Made by `make manifests`.\n{text}")
 
 
 def strict(schema: Any) -> Any:
@@ -65,3 +125,10 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def containers(pod: Object) -> list[Object]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+if __name__ == "__main__":
+    _command = kustomize()
+    if _command is None:
+        raise SystemExit("make manifests: neither kubectl nor kustomize is installed")
+    _renew(_command)

@@ -22,13 +22,28 @@ def test_every_object_of_kuberay_meets_its_schema(
         jsonschema.Draft202012Validator(crd(each["kind"])).validate(each)
 
 
-def test_every_other_object_meets_the_schema_of_kubernetes(
+def test_every_other_object_meets_the_schema_of_kubernetes(all_objects: list[Object]) -> None:
+    for each in all_objects:
+        if each["kind"] not in CRDS:
+            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS)
+def test_the_committed_manifests_are_what_is_rendered(
+    folder: str,
     render: Callable[[str], list[Object]],
+    render_now: Callable[[str], list[Object]],
 ) -> None:
-    for folder in [*KUSTOMIZATIONS, "monitoring"]:
-        for each in render(folder):
-            if each["kind"] not in CRDS:
-                kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    assert render(folder) == render_now(folder), "renew them: make manifests"
+
+
+def test_dashboard_and_rules_become_config_maps(
+    render_now: Callable[[str], list[Object]],
+) -> None:
+    maps = render_now("monitoring")
+    for each in maps:
+        kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    assert {name for each in maps for name in each["data"]} == {"dashboard.json", "alerts.yaml"}
 
 
 def test_a_misspelt_field_is_found(
