@@ -2,14 +2,25 @@
 
 import threading
 from abc import ABC, abstractmethod
+from typing import Self
 
 
 class Beside(ABC):
-    """A daemon thread that runs `work` between start and stop; stop waits for its end."""
+    """A daemon thread that runs `work` between start and stop; stop waits for its end.
+
+    As a context manager, for the length of the block.
+    """
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=lambda: self.work(self._stopped), daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self._thread.start()

@@ -8,6 +8,7 @@ from typing import Self
 
 from jobs.finetunefolds import Begun, Ended
 from jobs.finetunerequest import Request
+from jobs.metrics import Metrics, Publisher
 from jobs.progress import SHOWN_FAILURES, Progress, clock
 from pathray.evaluation.bootstrap import Estimate
 from pathray.finetuning.result import RunResult
@@ -15,7 +16,10 @@ from pathray.finetuning.result import RunResult
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far the folds are. `running` holds the newest epoch of each under way and its loss."""
+    """How far the folds are. `running` holds the newest epoch of each under way and its loss.
+
+    `new` folds and `new_epochs` were done by this run.
+    """
 
     folds: int
     done: int
@@ -23,7 +27,16 @@ class Snapshot:
     epochs: int
     seconds: float
     new: int = 0
+    new_epochs: int = 0
     running: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def metrics(self) -> Metrics:
+        """For Prometheus."""
+        return {
+            "pathray_folds": {"done": self.new, "failed": self.failed},
+            "pathray_epochs": self.new_epochs,
+            "pathray_folds_open": self.folds - self.done - self.failed,
+        }
 
     def eta_seconds(self) -> tuple[float, bool] | None:
         """Seconds to go, and whether they are only a bound; None while nothing is known."""
@@ -57,9 +70,11 @@ class Follower:
         self._request, self._before = request, done
         self._running: dict[str, tuple[int, float]] = {}
         self._done: set[str] = set()
+        self._epochs = 0
         self.failed: dict[str, str] = {}
         self.started = time.monotonic()
         self._progress = Progress("finetune", self.snapshot)
+        self._publisher = Publisher("finetune", self.snapshot)
 
     def __enter__(self) -> Self:
         counts = self._request.counts
@@ -75,14 +90,17 @@ class Follower:
             print(f"finetune: warning: {line}", file=sys.stderr)
         sys.stderr.flush()
         self._progress.start()
+        self._publisher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        self._publisher.stop()
 
     def take(self, event: Begun | Ended) -> None:
         """Hear what a fold says."""
         if isinstance(event, Begun):
+            self._epochs += 1
             if event.fold not in self._done and event.fold not in self.failed:
                 told = event.epoch
                 running = self._running | {event.fold: (told.epoch, told.validation_loss)}
@@ -103,6 +121,7 @@ class Follower:
             epochs=self._request.recipe.epochs,
             seconds=time.monotonic() - self.started,
             new=len(self._done),
+            new_epochs=self._epochs,
             running=self._running,
         )
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import embed
 from jobs.cluster import Capacity, connected
+from jobs.metrics import Metrics, Publisher
 from jobs.predict import Flags
 from jobs.predictrequest import Work, check_encoder, embed_flags, settings_of, works_of
 from jobs.progress import SHOWN_FAILURES, Progress, clock
@@ -26,6 +27,7 @@ from pathray.embeddings import object_name
 from pathray.errors import PathrayError, SlideError, one_line
 from pathray.metadata import read_metadata
 from pathray.modelregistry import is_registered
+from pathray.outputs import Outcome
 from pathray.slidemodel import SlideModel, load_slide_model
 
 EMBEDDINGS, PREDICTIONS = "embeddings", "predictions.parquet"
@@ -36,19 +38,27 @@ IMPORTS = ("pathray.bagprediction", "jobs.predictrun")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a run is."""
+    """How far a run is. `outcomes` counts the bags that this run settled."""
 
     bags: int
-    done: int
-    new: int
+    settled: int
+    outcomes: dict[Outcome, int]
     seconds: float
+
+    def metrics(self) -> Metrics:
+        """For Prometheus."""
+        return {
+            "pathray_bags": {which: float(n) for which, n in self.outcomes.items()},
+            "pathray_bags_open": self.bags - self.settled,
+        }
 
     def line(self, job: str) -> str:
         """The run in one line."""
-        parts = [f"{self.done}/{self.bags} bags"]
-        if self.new:
-            rate = self.new / max(self.seconds, 1e-9)
-            parts.append(f"{clock((self.bags - self.done) / rate)} to go")
+        parts = [f"{self.settled}/{self.bags} bags"]
+        new = sum(self.outcomes.values())
+        if new:
+            left = (self.bags - self.settled) * self.seconds / new
+            parts.append(f"{clock(left)} to go")
         return f"{job}: " + " · ".join(parts)
 
 
@@ -79,6 +89,7 @@ class _Run:
         self._model, self._out, self._works, self._capacity = model, out, works, capacity
         self._rows: dict[str, dict[str, Any]] = {}
         self._failed: dict[str, str] = {}
+        self._outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self._found = 0
         self._started = time.monotonic()
 
@@ -89,16 +100,15 @@ class _Run:
         found = zip(self._works, earlier, strict=True)
         self._rows = {work.bag: row for work, row in found if row is not None}
         self._found = len(self._rows)
-        progress = Progress("predict", self._snapshot)
-        progress.start()
-        try:
-            for bag, told in self._predicted([w for w in self._works if w.bag not in self._rows]):
+        todo = [work for work in self._works if work.bag not in self._rows]
+        with Progress("predict", self._snapshot), Publisher("predict", self._snapshot):
+            for bag, told in self._predicted(todo):
                 if isinstance(told, str):
                     self._failed[bag] = told
+                    self._outcomes["failed"] += 1
                 else:
                     self._rows[bag] = told
-        finally:
-            progress.stop()
+                    self._outcomes["done" if told["tiles"] else "empty"] += 1
         return self._summary()
 
     def _earlier(self, work: Work) -> dict[str, Any] | None:
@@ -130,9 +140,9 @@ class _Run:
                     yield work.bag, f"its process died ({one_line(error, 120)})"
 
     def _snapshot(self) -> Snapshot:
-        done = len(self._rows) + len(self._failed)
+        settled = len(self._rows) + len(self._failed)
         seconds = time.monotonic() - self._started
-        return Snapshot(len(self._works), done, done - self._found, seconds)
+        return Snapshot(len(self._works), settled, self._outcomes, seconds)
 
     def _summary(self) -> int:
         key = "patient_id" if self._model.head.level == "patient" else "slide_id"

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
+from jobs.metrics import Metrics, Publisher
 from jobs.pretrainrequest import Request
 from jobs.progress import Progress, clock
 from pathray import storage
@@ -29,6 +30,18 @@ class Snapshot:
     loss: float | None = None
     data_wait: float = 0.0
     rate: float = 0.0
+
+    def metrics(self) -> Metrics:
+        """For Prometheus."""
+        done = self.step - (self.first or 0)
+        found: dict[str, float] = {
+            "pathray_steps": done,
+            "pathray_tiles": done * self.batch,
+            "pathray_steps_open": self.steps - self.step,
+        }
+        if self.loss is not None:
+            found |= {"pathray_loss": self.loss, "pathray_data_wait_share": self.data_wait}
+        return found
 
     def line(self, job: str) -> str:
         """The run in one line."""
@@ -59,6 +72,7 @@ class Follower:
         self.stopped: str | None = None
         self.finished = False
         self._progress = Progress("pretrain", self._snapshot)
+        self._publisher = Publisher("pretrain", self._snapshot)
 
     def __enter__(self) -> Self:
         training, practice = self._request.training, self._request.practice
@@ -70,12 +84,14 @@ class Follower:
             started=self._keep_run,
         )
         self._progress.start()
+        self._publisher.start()
         for note in self._request.notes:
             self.take(Note(note))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.stop()
+        self._publisher.stop()
         killed = kind is not None and issubclass(kind, KeyboardInterrupt)
         status = "FINISHED" if self.finished else "KILLED" if killed else "FAILED"
         self._tracking.close(status)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, get_args
 
 from rich.console import Console
 from rich.live import Live
@@ -12,7 +12,8 @@ from rich.text import Text
 
 from jobs import logs
 from jobs.beside import Beside
-from pathray.outputs import Status
+from jobs.metrics import Metrics
+from pathray.outputs import Outcome, Status
 
 LINE_SECONDS, LIVE_SECONDS = 10.0, 0.5
 SHOWN_FAILURES = 20
@@ -58,6 +59,18 @@ class Snapshot:
         return {
             stage: min(1.0, seconds / max(self.seconds * self.workers.get(stage, 1.0), 1e-9))
             for stage, seconds in self.busy.items()
+        }
+
+    def metrics(self) -> Metrics:
+        """For Prometheus."""
+        return {
+            "pathray_slides": {which: self.outcomes.get(which, 0) for which in get_args(Outcome)},
+            "pathray_tiles": self.new_tiles,
+            "pathray_tiles_lost": self.tiles_lost,
+            "pathray_read_bytes": self.bytes_read,
+            "pathray_stage_seconds": self.busy,
+            "pathray_stage_workers": self.workers,
+            "pathray_slides_open": self.slides - self.settled,
         }
 
     def line(self, job: str) -> str:

@@ -38,18 +38,17 @@ def tile(flags: Flags) -> int:
     statuses = outputs.read_statuses(out)
     shards = TileShards(out, tiling, codec, flags.max_tiles_lost, statuses)
     found = find_work(cohort, shards)
-    with Tracker("tile", out, found, shards) as tracker:
-        if found.todo:
-            with connected() as capacity:
-                tracker.stages = {"plan": capacity.cpus, "cut": capacity.cpus}
-                job = SlideJob(
-                    tiling, flags.spool(), Ledger(), flags.preview_folder(), flags.reader
-                )
-                work = WriteShard(out, codec)
-                plan = partial(plan_stage, job=job, work=work)
-                cut = partial(piece_stage, job=job, work=work)
-                for report in reports(spread(found.todo, plan, cut)):
-                    tracker.take(report)
+    tracker = Tracker("tile", out, found, shards)
+    if found.todo:
+        # Ray last to go: it exports what the tracker publishes at its end.
+        with connected() as capacity, tracker:
+            tracker.stages = {"plan": capacity.cpus, "cut": capacity.cpus}
+            job = SlideJob(tiling, flags.spool(), Ledger(), flags.preview_folder(), flags.reader)
+            work = WriteShard(out, codec)
+            plan = partial(plan_stage, job=job, work=work)
+            cut = partial(piece_stage, job=job, work=work)
+            for report in reports(spread(found.todo, plan, cut)):
+                tracker.take(report)
     return tracker.summarise()
 
 

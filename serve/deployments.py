@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
-from ray.serve.metrics import Counter
 
 from pathray.slideprediction import SlidePrediction
 from pathray.slides.reader import Pixels
@@ -23,6 +22,7 @@ from serve.application import Application
 from serve.calls import call_patiently
 from serve.doors import metrics_address, refuse_open_doors
 from serve.encoding import EncoderCard, TileEncoder
+from serve.metrics import counter
 from serve.noredirects import refuse_redirects
 from serve.predicting import ModelCard, card_of
 from serve.remote import RemoteEncoder, RemotePredictor, RemoteViews
@@ -51,8 +51,9 @@ class Encoder:
     """Tiles to embeddings in dynamic batches."""
 
     def __init__(self, settings: EncoderSettings) -> None:
-        self._encoder = TileEncoder(settings)
-        self._tiles = Counter("pathray_tiles_embedded", description="tiles embedded online")
+        self._tiles, self._room = counter("pathray_tiles_embedded"), counter("pathray_batch_room")
+        self._size = settings.batch_size
+        self._encoder = TileEncoder(settings, self._count)
 
     async def describe(self) -> EncoderCard:
         """What it is."""
@@ -60,9 +61,11 @@ class Encoder:
 
     async def embed(self, tiles: Pixels) -> NDArray[np.float16]:
         """float16 (n, D) of uint8 (n, S, S, 3)."""
-        vectors = await self._encoder.embed(tiles)
-        self._tiles.inc(len(tiles))
-        return vectors
+        return await self._encoder.embed(tiles)
+
+    def _count(self, tiles: int) -> None:
+        self._tiles.inc(tiles)
+        self._room.inc(self._size)
 
 
 @serve.deployment(
@@ -118,8 +121,13 @@ class SlideWorker:
         refuse_redirects()
         assert settings.results is not None
         self._settings, self._encoder, self._predictor = settings, encoder, predictor
+        ended = counter("pathray_slide_predictions")
         self._worker = JobWorker(
-            Results(settings.results), self._services, _spool(settings.cache_gb), uuid.uuid4().hex
+            Results(settings.results),
+            self._services,
+            _spool(settings.cache_gb),
+            uuid.uuid4().hex,
+            ended=lambda outcome: ended.inc(tags={"outcome": outcome}),
         )
 
     async def wake(self) -> None:

@@ -1,6 +1,7 @@
 """The tile encoder of an application, and what it says of itself."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,12 @@ class EncoderCard:
 
 
 class TileEncoder:
-    """The library's encoder behind a batcher. The weights are loaded once, here."""
+    """The library's encoder behind a batcher. The weights are loaded once, here.
 
-    def __init__(self, settings: EncoderSettings) -> None:
+    `passed` is told the tiles of each batch.
+    """
+
+    def __init__(self, settings: EncoderSettings, passed: Callable[[int], None]) -> None:
         def load() -> Encoder:
             return load_encoder(
                 settings.name,
@@ -43,6 +47,7 @@ class TileEncoder:
 
         # The event loop takes in requests during a pass.
         self._thread = EncoderThread(load, settings.threads or 0)
+        self._passed = passed
         self._batches = TileBatcher(self._run, settings.batch_size, settings.wait_ms / 1000)
 
     @property
@@ -70,4 +75,6 @@ class TileEncoder:
 
     async def _run(self, tiles: Pixels) -> NDArray[np.float32]:
         writable = np.require(tiles, requirements=["C", "W"])  # torch warns of read-only memory
-        return await asyncio.wrap_future(self._thread.submit(writable))
+        vectors = await asyncio.wrap_future(self._thread.submit(writable))
+        self._passed(len(tiles))
+        return vectors

@@ -62,8 +62,8 @@ class Services:
     most_tiles: int
 
 
-def run_job(job: Job, results: Results, services: Services, spool: Spool) -> None:
-    """Do a job and publish its record, done or failed with a reason."""
+def run_job(job: Job, results: Results, services: Services, spool: Spool) -> str:
+    """Do a job and publish its record, `done` or `failed` with a reason; returns which."""
     try:
         record = _predict_slide(job, results, services, spool)
     except AbandonedError:
@@ -73,6 +73,7 @@ def run_job(job: Job, results: Results, services: Services, spool: Spool) -> Non
     except FileNotFoundError:
         record = failed(job, "the slide does not exist any more")
     results.finish(job.id, record.model_dump(mode="json"))
+    return record.status
 
 
 def failed(job: Job, reason: str) -> PredictionRecord:

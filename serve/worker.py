@@ -22,7 +22,10 @@ STOP_SECONDS = 20.0
 
 
 class JobWorker:
-    """A thread that works. `services` makes what a job needs, given where to report to."""
+    """A thread that works. `services` makes what a job needs, given where to report to.
+
+    `ended` is told the outcome of each job, `done` or `failed`.
+    """
 
     def __init__(
         self,
@@ -30,8 +33,10 @@ class JobWorker:
         services: Callable[[Report], Services],
         spool: Spool,
         name: str,
+        ended: Callable[[str], None],
     ) -> None:
         self._results, self._services, self._spool = results, services, spool
+        self._ended = ended
         self._leasing = Leasing(results, name)
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -76,18 +81,21 @@ class JobWorker:
     def _attempt(self, job: Job, lease: Lease) -> None:
         with _Beating(self._leasing, job.id, lease, self._stop) as beating:
             try:
-                run_job(job, self._results, self._services(beating.report), self._spool)
-                return
+                outcome = run_job(job, self._results, self._services(beating.report), self._spool)
             except AbandonedError:
                 log.info("prediction %s: left to another worker", job.id)
             except Exception as error:
                 log_without_text(f"prediction {job.id}", error)
                 self._fail(job, f"the server failed on this slide ({type(error).__name__})")
+            else:
+                self._ended(outcome)
+                return
         if self._stop.is_set():
             self._results.drop_lease(job.id)
 
     def _fail(self, job: Job, reason: str) -> None:
         self._results.finish(job.id, failed(job, reason).model_dump(mode="json"))
+        self._ended("failed")
 
 
 class _Beating:

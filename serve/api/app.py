@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
 
 from pathray import __version__
 from serve import problem
@@ -34,7 +35,8 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(
         Guard, limits=application.settings.limits, keys=lambda: application.access.keys
     )
-    app.mount("/", Page(), name="viewer")
+    # A route and no mount: Ray Serve labels its metrics with patterns of routes alone.
+    app.router.routes.append(Route("/{file:path}", Page(), name="viewer"))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -81,16 +81,28 @@ def test_a_body_that_is_too_long_is_refused(service: Any) -> None:
     assert answer.json()["detail"] == "a body may have 64 MB"
 
 
-def test_metrics_count_what_was_embedded(service: Any) -> None:
-    service.client().embed(tiles_of(3))
+def test_metrics_count_requests_by_route_tiles_batches_and_predictions(service: Any) -> None:
+    client = service.client()
+    client.embed(tiles_of(3))
+    slide = str(service.folder / "slides" / "one.tif")
+    client.wait(client.predict_slide(slide, "survival")["id"], every=0.1)
     headers = {"Authorization": f"Bearer {service.key}"}
 
-    def told() -> str:
+    def value(name: str, *labels: str) -> float:
+        """The sum of a metric's series that have these labels."""
         answer = requests.get(f"{service.url}/metrics", headers=headers, timeout=30)
         assert answer.status_code == 200
-        return answer.text
+        lines = [line for line in answer.text.splitlines() if line.startswith(f"{name}{{")]
+        return sum(float(x.split()[-1]) for x in lines if all(label in x for label in labels))
 
-    wait_until(lambda: "ray_pathray_tiles_embedded" in told())
+    wait_until(lambda: value("ray_pathray_slide_predictions_total", 'outcome="done"') >= 1)
+    wait_until(lambda: value("ray_pathray_tiles_embedded_total") > 3)
+    assert value("ray_pathray_batch_room_total") >= value("ray_pathray_tiles_embedded_total")
+    embed = ('route="/v1/embed"', 'status_code="200"', 'application="pathray"')
+    wait_until(lambda: value("ray_serve_num_http_requests_total", *embed) >= 1)
+    assert value("ray_serve_http_request_latency_ms_count", *embed) >= 1
+    polled = 'route="/v1/predictions/{id}"'
+    assert value("ray_serve_num_http_requests_total", polled) >= 1
 
 
 def test_the_largest_request_that_is_allowed_is_answered(service: Any) -> None:

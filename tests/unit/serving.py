@@ -40,7 +40,7 @@ class Encoder:
     """The encoder, awaited where a deployment would be called."""
 
     def __init__(self) -> None:
-        self._encoder = TileEncoder(ENCODER)
+        self._encoder = TileEncoder(ENCODER, lambda _: None)
 
     async def describe(self) -> EncoderCard:
         return self._encoder.card
@@ -123,7 +123,12 @@ def browser(application: Application, key: str | None = None) -> TestClient:
     )
 
 
-def worker_of(settings: Settings, spool: Path, name: str = "one") -> JobWorker:
+def worker_of(
+    settings: Settings,
+    spool: Path,
+    name: str = "one",
+    ended: Callable[[str], None] = lambda _: None,
+) -> JobWorker:
     """A worker of slide predictions with its own encoder, in a thread."""
     encoder = load_encoder("mean_rgb")
 
@@ -139,7 +144,7 @@ def worker_of(settings: Settings, spool: Path, name: str = "one") -> JobWorker:
         )
 
     assert settings.results is not None
-    return JobWorker(Results(settings.results), services, Spool(spool, 10**9), name)
+    return JobWorker(Results(settings.results), services, Spool(spool, 10**9), name, ended)
 
 
 def free_port() -> int:

@@ -189,14 +189,17 @@ def test_a_network_gives_the_same_alone_and_in_company() -> None:
     cuts = [(0, 8), (8, 16), (16, 20)]
     expected = to_float16(np.concatenate([batch(tiles[a:b]) for a, b in cuts]))
 
+    passes: list[int] = []
+
     async def run() -> tuple[list[np.ndarray], np.ndarray]:
-        encoder = TileEncoder(online)
+        encoder = TileEncoder(online, passes.append)
         alone = await encoder.embed(tiles[:20])
         crowd = await asyncio.gather(*(encoder.embed(tiles[i : i + 3]) for i in range(0, 18, 3)))
         return list(crowd), alone
 
     crowd, alone = asyncio.run(run())
     np.testing.assert_array_equal(alone, expected)
+    assert passes == [8, 8, 4, 8, 8, 2], "each batch is told"
     mixed = np.concatenate(crowd).astype(np.float64)
     same = alone[:18].astype(np.float64)
     norms = np.linalg.norm(mixed, axis=1) * np.linalg.norm(same, axis=1)

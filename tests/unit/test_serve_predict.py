@@ -233,7 +233,8 @@ def test_asking_again_is_the_same_prediction(done: dict, api: TestClient) -> Non
 def test_a_slide_that_cannot_be_read_fails_alone_and_is_tried_again(
     api: TestClient, settings: Settings, folder: Path
 ) -> None:
-    worker = worker_of(settings, folder / "spool")
+    ended: list[str] = []
+    worker = worker_of(settings, folder / "spool", ended=ended.append)
     asked = {"model": "subtype", "slide": str(folder / "slides" / "broken.svs")}
     id = api.post("/v1/predict", json=asked).json()["id"]
     wait_until(lambda: api.get(f"/v1/predictions/{id}").json()["status"] == "failed")
@@ -241,6 +242,7 @@ def test_a_slide_that_cannot_be_read_fails_alone_and_is_tried_again(
     assert api.post("/v1/predict", json=asked).json()["status"] in ("waiting", "running")
     wait_until(lambda: api.get(f"/v1/predictions/{id}").json()["status"] == "failed")
     worker.stop()
+    assert ended == ["failed", "failed"]
 
 
 def test_more_jobs_than_allowed_are_turned_away(
@@ -287,9 +289,11 @@ def test_a_slide_that_kills_its_workers_is_given_up(
     asked = api.post("/v1/predict", json={"model": "subtype", "slide": str(slide)})
     id = asked.json()["id"]
     Results(str(folder / "results")).put_lease(id, Lease("the third", attempt=3))
-    worker = worker_of(settings, folder / "spool")
+    ended: list[str] = []
+    worker = worker_of(settings, folder / "spool", ended=ended.append)
     wait_until(lambda: api.get(f"/v1/predictions/{id}").json()["status"] == "failed")
     worker.stop()
+    assert ended == ["failed"]
     assert "3 workers died" in api.get(f"/v1/predictions/{id}").json()["error"]
 
 
