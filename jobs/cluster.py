@@ -19,12 +19,16 @@ BOUND_TO_A_NODE = ("AWS_CA_", "AWS_CONTAINER_", "AWS_WEB_IDENTITY_", "PATHRAY_CA
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cluster has now: CPUs, GPUs, nodes, and the CPUs of its smallest worker."""
+    """What the cluster has now: CPUs, GPUs, nodes, and the CPUs of its smallest worker.
+
+    `grows`: an autoscaler may bring more. Ray does not know of which kind, or how many.
+    """
 
     cpus: float
     gpus: float
     nodes: int
     smallest_node_cpus: float
+    grows: bool = False
 
 
 STAGES = ("ray.data", "jobs.stages", "pathray.slides.openslide", "pathray.slides.tiff")
@@ -113,6 +117,7 @@ def _carry_environment() -> Callable[[], None]:
 
 def _capacity() -> Capacity:
     import ray
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [float(node.get("CPU", 0)) for node in nodes]
@@ -121,4 +126,5 @@ def _capacity() -> Capacity:
         gpus=sum(float(node.get("GPU", 0)) for node in nodes),
         nodes=len(nodes),
         smallest_node_cpus=min((c for c in cpus if c > 0), default=1.0),
+        grows=is_autoscaler_v2(fetch_from_server=True),
     )

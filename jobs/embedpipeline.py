@@ -4,6 +4,7 @@ CPU tasks read pieces, a pool of encoders embeds them, small tasks put each piec
 `_staging`, and when a slide's pieces are all there one finisher joins them into its object.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from jobs.encoding import (
     Vectors,
     choose_encoder,
     choose_pool,
+    counted,
     describe,
 )
 from jobs.items import EmbeddedPiece, ReadPiece, pack, unpack
@@ -61,6 +63,8 @@ def embed(flags: Flags) -> int:
     request = _settle(flags)
     with connected() as capacity:
         pool = choose_pool(flags, capacity)
+        if note := counted(flags, capacity, pool):
+            print(f"embed: {note}", file=sys.stderr, flush=True)
         described = describe(request.choice, pool)
         tiling = None if request.store else _tiling(flags, described)
         outputs.put_settings(request.out, _settings(request, tiling, described))

@@ -99,7 +99,7 @@ def choose_pool(flags: Flags, capacity: Capacity) -> Pool:
     """Encoders by GPUs where there are any, else half of every node's CPUs for encoding.
 
     A CPU encoder is counted with half of its threads, so that reading finds room beside it;
-    the operating system shares the cores by need.
+    the operating system shares the cores by need. Nodes that are not there yet do not count.
     """
     gpus = flags.gpus_per_encoder
     if gpus is None:
@@ -111,6 +111,17 @@ def choose_pool(flags: Flags, capacity: Capacity) -> Pool:
     cpus = threads / 2
     size = flags.num_encoders or max(1, int(capacity.cpus / threads))
     return Pool(size, cpus, 0.0, threads, flags.batch_size or CPU_BATCH)
+
+
+def counted(flags: Flags, capacity: Capacity, pool: Pool) -> str | None:
+    """What to say where a pool was counted on a cluster that was still to grow."""
+    if not capacity.grows or flags.num_encoders is not None:
+        return None
+    each = f"{pool.gpus:g} GPU" if pool.gpus else f"{pool.threads} CPU threads"
+    return (
+        f"{pool.size} encoders with {each} each, by the nodes that are there now; for those that "
+        "the cluster could start say --num-encoders and --gpus-per-encoder"
+    )
 
 
 def describe(choice: EncoderChoice, pool: Pool) -> Described:

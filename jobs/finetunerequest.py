@@ -113,9 +113,9 @@ def claim(request: Request, flags: Flags, capacity: Capacity) -> Request:
 def gpus_per_fold(flags: Flags, capacity: Capacity) -> float:
     """What the flags say, or one where the cluster has some; RequestError if it has none."""
     asked = flags.gpus_per_fold
-    if asked and not capacity.gpus:
+    if asked and not (capacity.gpus or capacity.grows):
         raise RequestError("--gpus-per-fold: the cluster has no GPU")
-    if flags.cpus_per_fold > capacity.cpus:
+    if flags.cpus_per_fold > capacity.cpus and not capacity.grows:
         raise RequestError(
             f"--cpus-per-fold {flags.cpus_per_fold:g}: there are {capacity.cpus:g} CPUs in all"
         )

@@ -46,10 +46,10 @@ def _own_device(flags: Flags) -> torch.device:
 
 
 def _fleet(flags: Flags, capacity: Capacity, batch: int) -> Fleet:
-    if flags.device == "cuda" and not capacity.gpus:
+    if flags.device == "cuda" and not (capacity.gpus or capacity.grows):
         raise RequestError("--device cuda: the cluster has no GPU")
-    gpu = flags.device != "cpu" and capacity.gpus >= 1
-    workers = flags.num_workers or (int(capacity.gpus) if gpu else 1)
+    gpu = flags.device == "cuda" or (flags.device == "auto" and capacity.gpus >= 1)
+    workers = flags.num_workers or (max(1, int(capacity.gpus)) if gpu else 1)
     places = capacity.gpus if gpu else capacity.cpus
     if workers > places and "RAY_ADDRESS" not in os.environ:  # a cluster may grow
         what = "GPUs" if gpu else "CPUs"

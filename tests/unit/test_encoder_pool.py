@@ -4,7 +4,7 @@ import pytest
 
 from jobs.cluster import Capacity
 from jobs.embed import Flags
-from jobs.encoding import CPU_BATCH, GPU_BATCH, choose_pool
+from jobs.encoding import CPU_BATCH, GPU_BATCH, choose_pool, counted
 
 
 def flags(**given: object) -> Flags:
@@ -35,3 +35,17 @@ def test_gpus_can_be_left_alone():
     pool = choose_pool(flags(gpus_per_encoder=0), Capacity(8, 1, 1, 8))
     assert pool.gpus == 0
     assert pool.threads == 8
+
+
+def test_what_was_counted_on_a_cluster_that_can_grow_is_told():
+    def told(capacity: Capacity, **given: object) -> str | None:
+        return counted(flags(**given), capacity, choose_pool(flags(**given), capacity))
+
+    empty = Capacity(0, 0, 1, 1, grows=True)
+    note = told(empty)
+    assert note is not None
+    assert note.startswith("1 encoders with 1 CPU threads each, by the nodes that are there now")
+    assert "--num-encoders and --gpus-per-encoder" in note
+    assert "1 encoders with 1 GPU each" in (told(empty, gpus_per_encoder=1) or "")
+    assert told(empty, gpus_per_encoder=1, num_encoders=8) is None
+    assert told(Capacity(8, 0, 1, 8)) is None
