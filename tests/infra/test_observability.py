@@ -73,7 +73,7 @@ def test_the_panels_lie_side_by_side() -> None:
 
 
 def test_alerts_fire_when_they_should() -> None:
-    """By Prometheus' own tool, where it is installed; no package of Python has it."""
+    """By Prometheus' own tool, where it is installed: Debian has it in `prometheus`."""
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed")
     cases = Path(__file__).parent / "alerts_promtool.yaml"

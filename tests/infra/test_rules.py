@@ -362,3 +362,38 @@ def test_a_preempted_worker_is_drained_before_its_pod_is_killed(all_objects) -> 
             seconds = int(command[command.index("--seconds") + 1])
             assert seconds < pod["terminationGracePeriodSeconds"], name
             assert container["env"][0]["name"] == "POD_IP"
+
+
+def test_what_must_stay_is_not_on_machines_that_may_be_taken_away(render) -> None:
+    for part, spot in (("", "RayCluster/pathray"), ("/jobs", "RayJob"), ("/serve", "no pod")):
+        for name, pod in pods(render(f"overlays/aws{part}")):
+            may_go = name.startswith(spot) and name.endswith((" cpu", " gpu"))
+            chosen = pod["spec"].get("nodeSelector", {}).get("karpenter.sh/capacity-type")
+            if not name.endswith("submitter"):
+                assert chosen == ("spot" if may_go else "on-demand"), name
+
+
+def test_a_store_with_one_pod_is_not_drained_by_surprise(render) -> None:
+    objects = render("overlays/cpu")
+    budgets = [budget["spec"]["selector"] for budget in of_kind(objects, "PodDisruptionBudget")]
+    for store in of_kind(objects, "StatefulSet"):
+        labels = store["spec"]["template"]["metadata"]["labels"]
+        assert any(selects(budget, labels) for budget in budgets), store["metadata"]["name"]
+
+
+def test_a_store_that_recovers_is_not_killed(render) -> None:
+    """Recovery may take longer than any probe waits; the port answers meanwhile."""
+    for store in of_kind(render("overlays/cpu"), "StatefulSet"):
+        (container,) = store["spec"]["template"]["spec"]["containers"]
+        assert "tcpSocket" in container["livenessProbe"], store["metadata"]["name"]
+
+
+# --- endpoints beside other work ---
+
+
+def test_endpoints_do_not_give_way_and_batch_work_does(all_objects) -> None:
+    for name, cluster in clusters(all_objects):
+        for group in cluster["workerGroupSpecs"]:
+            (container,) = group["template"]["spec"]["containers"]
+            told = {variable["name"]: variable.get("value") for variable in container["env"]}
+            assert told["RAY_worker_niceness"] == ("0" if name.startswith("RayService") else "15")
