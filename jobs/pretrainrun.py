@@ -30,7 +30,7 @@ def pretrain(flags: Flags) -> int:
     else:
         # Ray Train starts processes of its own; none of the waiting ones.
         with connected(imports=()) as capacity:
-            fleet = _fleet(flags, capacity, draft.training.batch_size)
+            fleet = fleet_of(flags, capacity, draft.training.batch_size)
             request = claim(draft, flags, on_gpu=fleet.gpu)
             with Follower(request, flags.experiment) as follower:
                 train_on_ray(request, fleet, follower)
@@ -45,7 +45,8 @@ def _own_device(flags: Flags) -> torch.device:
     return torch.device("cuda" if gpu else "cpu")
 
 
-def _fleet(flags: Flags, capacity: Capacity, batch: int) -> Fleet:
+def fleet_of(flags: Flags, capacity: Capacity, batch: int) -> Fleet:
+    """How many training processes, on what; RequestError where the cluster cannot have them."""
     if flags.device == "cuda" and not (capacity.gpus or capacity.grows):
         raise RequestError("--device cuda: the cluster has no GPU")
     gpu = flags.device == "cuda" or (flags.device == "auto" and capacity.gpus >= 1)

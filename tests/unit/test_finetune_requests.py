@@ -10,8 +10,10 @@ import pytest
 from drawn_bags import Drawn, draw_cohort, write_bag
 
 from jobs.cli import main
+from jobs.cluster import Capacity
 from jobs.finetune import Flags
-from jobs.finetunerequest import settle
+from jobs.finetunerequest import gpus_per_fold, settle
+from pathray.errors import RequestError
 
 Edit = Callable[[list[dict[str, str]]], None]
 
@@ -194,3 +196,12 @@ def test_survival_takes_patients_as_bags_and_classes_slides(drawn: Drawn, tmp_pa
     assert settle(flags_of(drawn, out=out)).recipe.level == "slide"
     survival = settle(flags_of(drawn, out=out, target="survival")).recipe
     assert (survival.level, survival.loss, survival.rate) == ("patient", "cox", 2e-4)
+
+
+def test_what_a_cluster_can_still_start_may_be_asked_for(drawn: Drawn) -> None:
+    asked = flags_of(drawn, out="o", cpus_per_fold=2, gpus_per_fold=1)
+    assert gpus_per_fold(asked, Capacity(0, 0, 1, 1, grows=True)) == 1
+    with pytest.raises(RequestError, match="the cluster has no GPU"):
+        gpus_per_fold(asked, Capacity(8, 0, 1, 8))
+    with pytest.raises(RequestError, match="there are 1 CPUs in all"):
+        gpus_per_fold(flags_of(drawn, out="o", cpus_per_fold=2), Capacity(1, 0, 1, 1))

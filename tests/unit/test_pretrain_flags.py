@@ -7,10 +7,13 @@ import pytest
 from small_runs import write_tiles
 
 from jobs.cli import main
+from jobs.cluster import Capacity
 from jobs.pretrain import Flags
 from jobs.pretrainfollow import Snapshot
 from jobs.pretrainrequest import settle
+from jobs.pretrainrun import fleet_of
 from jobs.pretrainworkers import Fleet
+from pathray.errors import RequestError
 
 TEACHER = ("--objective", "vqkd", "--teacher", "timm/test_vit", "--random-init")
 SMALL = ("--size", "tiny", "--input-size", "32", "--batch-size", "8")
@@ -161,3 +164,11 @@ def test_processes_share_the_cpus_of_their_nodes(
     workers: int, gpu: bool, nodes: list[dict[str, float]], cpus: int
 ):
     assert Fleet(workers, gpu).cpus_each(nodes) == cpus
+
+
+def test_gpus_that_a_cluster_can_still_start_may_be_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "a cluster's")
+    flags = Flags(tiles="t", out="o", objective="vqkd", teacher="t", num_workers=8, device="cuda")
+    assert fleet_of(flags, Capacity(0, 0, 1, 1, grows=True), 256) == Fleet(8, gpu=True)
+    with pytest.raises(RequestError, match="--device cuda: the cluster has no GPU"):
+        fleet_of(flags, Capacity(64, 0, 2, 32), 256)
