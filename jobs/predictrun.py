@@ -142,7 +142,7 @@ class _Run:
     def _snapshot(self) -> Snapshot:
         settled = len(self._rows) + len(self._failed)
         seconds = time.monotonic() - self._started
-        return Snapshot(len(self._works), settled, self._outcomes, seconds)
+        return Snapshot(len(self._works), settled, dict(self._outcomes), seconds)
 
     def _summary(self) -> int:
         key = "patient_id" if self._model.head.level == "patient" else "slide_id"
