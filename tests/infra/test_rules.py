@@ -122,6 +122,22 @@ def test_endpoints_are_upgraded_by_a_second_cluster(all_objects) -> None:
         assert app.import_path == "serve.app:build"
 
 
+def test_the_encoder_of_the_endpoints_asks_for_a_gpu_where_there_are_machines_with_some(
+    all_objects,
+) -> None:
+    found = set()
+    for service in of_kind(all_objects, "RayService"):
+        (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+        asked = {d["name"]: d.get("ray_actor_options", {}) for d in app["deployments"]}
+        gpus = [
+            group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
+            for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+        ]
+        assert bool(asked.get("Encoder", {}).get("num_gpus")) == any(gpus)
+        found.add(any(gpus))
+    assert found == {True, False}
+
+
 # --- Kubernetes' logical resources and Ray's ---
 
 
