@@ -6,6 +6,7 @@ A synthetic cohort is drawn, embedded and learned from; a synthetic slide that n
 seen is predicted through the API and opened in Chromium. Takes a few minutes.
 """
 
+import io
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Route, sync_playwright
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
@@ -75,7 +77,9 @@ def take(folder: Path, model: Path, file: Path) -> None:
         page.route(f"**/v1/predictions/{record['id']}", without_folder)
         page.goto(service.page_of("PX-01", "subtype"))
         painted(page)
-        page.screenshot(path=file)
+        seen = Image.open(io.BytesIO(page.screenshot()))
+        # 256 colours are a third of the bytes, and nothing that one would see.
+        seen.convert("RGB").quantize(256).save(file, optimize=True)
         browser.close()
 
 
