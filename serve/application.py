@@ -1,6 +1,7 @@
 """What the API's routes work with: the settings, and the services behind them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,16 +10,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pathray.errors import PathrayError
-from pathray.modelregistry import pin
+from pathray.errors import PathrayError, one_line
+from pathray.modelregistry import RegistryAwayError, pin
 from pathray.slideprediction import SlidePrediction
 from pathray.slides.reader import Pixels
 from serve.allowed import Allowed
 from serve.encoding import EncoderCard
 from serve.predicting import ModelCard
-from serve.problem import Problem, log_without_text
+from serve.problem import Problem, busy
 from serve.results import Results
 from serve.settings import Access, Settings
+
+log = logging.getLogger("ray.serve.pathray")
 
 PIN_SECONDS = 10.0
 """How long an alias is taken to mean the version it meant."""
@@ -95,15 +98,29 @@ class Application:
             if uri not in self._cards:
                 self._cards[uri] = await self.predictor.describe(uri)
         except PathrayError as error:
-            log_without_text(f"model {name}", error)
-            raise Problem(503, f"the model {name} cannot be loaded now") from error
+            log.error("model %s: %s", name, one_line(error))
+            wait = self.settings.limits.retry_after_s
+            raise busy(f"the model {name} cannot be loaded now", wait) from error
         return self._cards[uri]
 
     async def _pin(self, uri: str) -> str:
-        pinned, until = self._pinned.get(uri, ("", 0.0))
-        if time.monotonic() > until:
+        """The version that a URI means; where the registry is away, what it meant last."""
+        last, until = self._pinned.get(uri, (None, 0.0))
+        if last and time.monotonic() < until:
+            return last
+        if last:  # while one request asks the registry the others go on
+            self._pinned[uri] = (last, time.monotonic() + PIN_SECONDS)
+        try:
             pinned = await asyncio.to_thread(pin, uri)
-            self._pinned[uri] = (pinned, time.monotonic() + PIN_SECONDS)
+        except RegistryAwayError as error:
+            if last is None:
+                raise
+            log.warning("model registry: %s", one_line(error))
+            return last
+        except PathrayError:
+            self._pinned.pop(uri, None)
+            raise
+        self._pinned[uri] = (pinned, time.monotonic() + PIN_SECONDS)
         return pinned
 
     def store(self) -> Results:

@@ -5,6 +5,7 @@ How many replicas, with how many CPUs or what share of a GPU, is said in the con
 """
 
 import asyncio
+import logging
 import uuid
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
+from pathray.errors import PathrayError, one_line
 from pathray.slideprediction import SlidePrediction
 from pathray.slides.reader import Pixels
 from pathray.slides.spool import Spool, default_folder
@@ -24,7 +26,7 @@ from serve.doors import metrics_address, refuse_open_doors
 from serve.encoding import EncoderCard, TileEncoder
 from serve.metrics import counter
 from serve.noredirects import refuse_redirects
-from serve.predicting import ModelCard, card_of
+from serve.predicting import ModelCard, ModelUnavailableError, card_of
 from serve.remote import RemoteEncoder, RemotePredictor, RemoteViews
 from serve.results import Results
 from serve.schemas import UsedEncoder
@@ -32,6 +34,8 @@ from serve.settings import Access, EncoderSettings, Settings
 from serve.slidejobs import Report, Services
 from serve.viewing import SlideViews
 from serve.worker import JobWorker
+
+log = logging.getLogger("ray.serve.pathray")
 
 MODELS_IN_MEMORY = 8
 """Slide models that one replica of `SlidePredictor` holds."""
@@ -78,7 +82,11 @@ class SlidePredictor:
     async def _model(self, uri: str) -> Any:
         from pathray.slidemodel import load_slide_model
 
-        return await asyncio.to_thread(load_slide_model, uri)
+        try:
+            return await asyncio.to_thread(load_slide_model, uri)
+        except PathrayError as error:
+            log.error("model %s: %s", uri, one_line(error))
+            raise ModelUnavailableError("the model cannot be loaded now: ask again") from None
 
     async def describe(self) -> ModelCard:
         """The card of the model that the call names."""

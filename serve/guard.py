@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,8 @@ GUARDED = ("/v1/", "/metrics")
 """Paths that want a key. The others tell nothing: health, the API's description, the page."""
 COSTLY = ("/v1/embed", "/v1/predict")
 """Paths whose POST is counted against `concurrent_requests`."""
+LONGEST_LOGGED = 200
+"""Characters of a path that the log has."""
 
 
 class Guard:
@@ -52,10 +55,10 @@ class Guard:
         except Problem as problem:
             await request.refuse(problem)
         except Exception as error:
-            log_without_text(f"{request.method} {request.path}", error)
+            log_without_text(request.told, error)
             await request.refuse(Problem(500, "the server failed on this request"))
         took = (time.perf_counter() - started) * 1000
-        log.info("%s %s %s %.1f ms %s", request.method, request.path, request.status, took, who)
+        log.info("%s %s %.1f ms %s", request.told, request.status, took, who)
 
     def _let_in(self, request: "_Request") -> str | None:
         """Who asks; a problem where nobody may."""
@@ -114,6 +117,8 @@ class _Request:
         self.method: str = scope["method"]
         # Behind a route prefix the path begins with it.
         self.path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        # As the log has it: on one line, whatever was asked for.
+        self.told = f"{self.method} {quote(self.path)[:LONGEST_LOGGED]}"
         self.status: int | None = None
         self.body_complete = False
         length = self.header("content-length") or "0"

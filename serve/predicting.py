@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pathray import __version__
+from pathray.errors import PathrayError
 from pathray.slideprediction import Range, SlidePrediction
 from serve.schemas import (
     Classification,
@@ -19,6 +20,10 @@ from serve.schemas import (
 
 TOP_TILES = 12
 """Most attended tiles that are told and shown."""
+
+
+class ModelUnavailableError(PathrayError):
+    """A slide model cannot be loaded now. Told to clients: why is in the log alone."""
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ def array_in(body: bytes) -> np.ndarray:
         if version == (2, 0):
             read = np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream, max_header_size=_NPY_HEADER)
-        if dtype.hasobject or fortran or not dtype.itemsize:
-            raise ValueError("order or type")
+        if dtype.hasobject or fortran or not dtype.itemsize or min(shape, default=0) < 0:
+            raise ValueError("order, type or shape")
         array: np.ndarray = np.frombuffer(body, dtype, offset=stream.tell())
         return array.reshape(shape)
     except Exception as error:  # numpy parses the header as Python: SyntaxError, TypeError, ...

@@ -8,8 +8,16 @@ import os
 import re
 
 from pathray.errors import RequestError, one_line
+from pathray.tracking import mlflow_client, wait_briefly
 
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow answers for a name or alias that it does not hold."""
+
+
+class RegistryAwayError(RequestError):
+    """The registry gave no answer: what it said before may still hold."""
 
 
 def is_registered(uri: str) -> bool:
@@ -20,25 +28,27 @@ def is_registered(uri: str) -> bool:
 def pin(uri: str) -> str:
     """`models:/NAME@ALIAS` as the `models:/NAME/VERSION` that it means now; others as they are.
 
-    RequestError for a name, alias or version that is not there, or a registry out of reach.
+    RequestError for a name or alias that is not there, RegistryAwayError (within half a
+    minute) where the registry does not answer.
     """
     if not is_registered(uri):
         return uri
     found = _parts(uri)
     if found["version"]:
         return uri
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        version = MlflowClient().get_model_version_by_alias(found["name"], found["alias"])
+        version = mlflow_client().get_model_version_by_alias(found["name"], found["alias"])
     except MlflowException as error:
-        raise RequestError(f"{uri}: {one_line(error, 200)}") from error
+        kind = RequestError if error.error_code in _NOT_THERE else RegistryAwayError
+        raise kind(f"{uri}: {one_line(error, 200)}") from error
     return f"models:/{found['name']}/{version.version}"
 
 
 def download(uri: str, folder: str) -> str:
     """Download a registered model's files below a local folder; returns their directory."""
+    wait_briefly()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

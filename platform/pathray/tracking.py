@@ -24,7 +24,7 @@ CLOSE_SECONDS = 30.0
 """How long the end of a run waits for what is still queued."""
 RETRY_SECONDS = 5.0
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""MLflow itself would wait for minutes; here waiting is the thread's."""
+"""MLflow itself would wait for minutes; who wants to wait asks again."""
 PARAMETER_LENGTH = 500
 """Longest value that every tracking store takes."""
 
@@ -135,7 +135,7 @@ class _Run:
         parent: str | None,
         parameters: Mapping[str, Any],
     ) -> None:
-        self._client = _client()
+        self._client = mlflow_client()
         self.uri = self._client.tracking_uri
         found = self._find(run_id) if run_id else None
         if found is None:
@@ -201,14 +201,19 @@ def _refuses(error: Exception) -> bool:
     return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED")
 
 
-def _client() -> Any:
-    """A client of the tracking store, without MLflow's own chatter."""
+def mlflow_client() -> Any:
+    """A client of tracking store and registry, without MLflow's own chatter and long waits."""
     import logging
 
-    for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-        os.environ.setdefault(name, value)
+    wait_briefly()
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient()
+
+
+def wait_briefly() -> None:
+    """Let MLflow in this process give up on a server within half a minute."""
+    for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+        os.environ.setdefault(name, value)

@@ -13,7 +13,7 @@ from pathray import storage
 from pathray.embeddings import read_embeddings
 from serve.api.predictions import record_of
 from serve.application import Application
-from serve.predicting import ModelCard, told
+from serve.predicting import ModelCard, ModelUnavailableError, told
 from serve.problem import Problem, busy, responses
 from serve.results import Job
 from serve.schemas import Prediction, PredictionRecord, PredictRequest, UsedEncoder
@@ -159,7 +159,10 @@ async def _answer(application: Application, card: ModelCard, vectors: Any) -> An
         raise Problem(413, f"at most {application.settings.limits.bag_tiles} embeddings")
     if not np.isfinite(vectors).all():
         raise Problem(422, "an embedding is not finite")
-    return await application.predictor.predict(card.uri, vectors)
+    try:
+        return await application.predictor.predict(card.uri, vectors)
+    except ModelUnavailableError as error:
+        raise busy(str(error), application.settings.limits.retry_after_s) from error
 
 
 def _read(uri: str, most: int) -> Any:

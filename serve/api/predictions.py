@@ -1,10 +1,12 @@
 """Records of slide predictions: polling one, listing all."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from pathray import storage
 from serve.application import Application
 from serve.problem import Problem, responses
 from serve.results import Job, Lease, Results
@@ -71,9 +73,10 @@ def _page(store: Results, limit: int, after: str | None) -> Predictions:
     ids = store.finished()
     if after is not None:
         ids = ids[ids.index(after) + 1 :] if after in ids else []
-    done = [record_of(store, id) for id in ids[:limit]]
     queued = store.waiting() if after is None else []
-    under_way = [record_of(store, id) for id in queued]
+    with ThreadPoolExecutor(storage.PARALLEL_REQUESTS) as threads:
+        done = list(threads.map(lambda id: record_of(store, id), ids[:limit]))
+        under_way = list(threads.map(lambda id: record_of(store, id), queued))
     return Predictions(
         items=[record for record in done if record],
         under_way=[r for r in under_way if r and r.status in ("waiting", "running")],

@@ -124,8 +124,8 @@ function row(record) {
     : record.finished ? result(record) : underWay(record);
   return h("tr", {},
     h("th", { scope: "row" }, h("a", { href: `#/${record.id}` }, record.slide.slide_id)),
-    h("td", {}, answer),
-    h("td", {}, record.model),
+    h("td", { class: "result-cell" }, answer),
+    h("td", { class: "model" }, record.model),
     h("td", { class: "when" }, record.finished ? moment(record.finished) : ""));
 }
 

@@ -1,8 +1,9 @@
 // One prediction: the slide on the left, what the model says on the right.
 
 import { getJson } from "./api.js";
-import { h } from "./dom.js";
+import { facts, h } from "./dom.js";
 import { attentionControls, zoomControls } from "./controls.js";
+import { moment } from "./format.js";
 import { panel } from "./panel.js";
 import { scaleLine } from "./scaleline.js";
 import { SlideView } from "./slide.js";
@@ -16,9 +17,12 @@ const LOOK_AGAIN_MS = 1500;
 export function showPrediction(main, id, title) {
   const leaving = new AbortController();
   const { signal } = leaving;
-  title("…");
+  title("");
+  main.append(h("p", { class: "note loading" }, "Loading…"));
   load(main, id, title, signal).catch((error) => {
-    if (error.name !== "AbortError") tell(error.message);
+    if (error.name === "AbortError") return;
+    main.querySelector(".loading, .opening")?.remove();
+    tell(error.message);
   });
   return () => leaving.abort();
 }
@@ -55,12 +59,18 @@ function unfinished(record) {
     h("h1", {}, record.slide.slide_id),
     h("p", {}, `Model ${record.model}`),
     failed ? h("p", { class: "failed" }, `Failed: ${record.error}`) : underWay(record),
-    failed && h("p", { class: "note" }, "Ask for the same prediction again to have it tried again."));
+    failed && h("p", { class: "note" }, "Ask for the same prediction again to have it tried again."),
+    facts([
+      ["Address", record.slide.uri],
+      ["Asked for", moment(record.created)],
+      ["Failed", failed ? moment(record.finished) : null],
+    ]));
 }
 
 function show(main, record, signal) {
   const { slide, links, result } = record;
   const stage = h("div", { class: "stage" });
+  const wait = h("p", { class: "note opening", role: "status" }, "Opening the slide…");
   const scale = scaleLine(slide.mpp);
   const placed = result.top_tiles.filter((tile) => tile.x !== null);
   // What is done to the slide before it is there waits for it.
@@ -71,12 +81,16 @@ function show(main, record, signal) {
   main.replaceChildren(
     h("div", { class: "slide-side" },
       h("div", { class: "tools" }, zoom, attention.element),
-      h("div", { class: "stage-frame" }, stage, scale.element),
+      h("div", { class: "stage-frame" }, stage, wait, scale.element),
       strip.element),
     panel(record));
   const opening = SlideView.open(stage, links, slide, {
     onview: (seen) => scale.update(seen),
-    onlost: () => tell("Parts of the slide could not be read. Reload the page to try again."),
+    onfirst: () => wait.remove(),
+    onlost: () => {
+      wait.remove();
+      tell("Parts of the slide could not be read. Reload the page to try again.");
+    },
   }, signal);
   then((view) => {
     view.setOpacity(attention.opacity());

@@ -11,9 +11,11 @@ export function scaleLine(mpp) {
   const power = h("span", { class: "magnification" });
   const place = h("span", { class: "place" });
   const ruler = h("div", { class: "ruler", hidden: !mpp }, length, bar);
+  const element = h("div", { class: "scale-line", hidden: true }, ruler, power, place);
   return {
-    element: h("div", { class: "scale-line" }, ruler, power, place),
+    element,
     update({ x, y, zoom }) {
+      element.hidden = false;
       place.textContent = `x ${count(x)}, y ${count(y)} px`;
       if (!mpp) {
         power.textContent = "Microns a pixel are not known";

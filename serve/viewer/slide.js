@@ -12,8 +12,8 @@ const TILE_IN_VIEW = 4; // a shown tile's surroundings: so many sides across
 /** The slide of a finished prediction in an element. */
 export class SlideView {
   /** Resolves when it is there, attention still hidden. `links` are the prediction's, `slide` its
-   * description. Listeners: `onview(view)` when what is seen changed, `onlost()` when a square
-   * could not be read. */
+   * description. Listeners: `onview(view)` when what is seen changed, `onfirst()` when the first
+   * square is there, `onlost()` when one could not be read. */
   static async open(element, links, slide, listeners, signal) {
     const sources = await Promise.all([squares(links.slide_dzi), squares(links.heatmap_dzi)]);
     signal.throwIfAborted();
@@ -23,7 +23,7 @@ export class SlideView {
     return view;
   }
 
-  constructor(element, [slideSquares, heatmapSquares], slide, { onview, onlost }) {
+  constructor(element, [slideSquares, heatmapSquares], slide, { onview, onfirst, onlost }) {
     this.slide = slide;
     this.outlined = [];
     this.viewer = OpenSeadragon({
@@ -33,6 +33,7 @@ export class SlideView {
     });
     for (const event of ["open", "update-viewport", "resize"])
       this.viewer.addHandler(event, () => onview(this.view()));
+    this.viewer.addOnceHandler("tile-loaded", onfirst);
     this.viewer.addHandler("tile-load-failed", ({ maxReached }) => maxReached && onlost());
     this.viewer.addHandler("canvas-key", leaveSlideUpright);
     this.viewer.canvas.setAttribute("role", "application");

@@ -21,6 +21,7 @@ def painted(page: Page) -> Pixels:
     Without outlines, scale bar and navigator, which are other elements. Where nothing is
     painted it is black.
     """
+    page.locator(".opening").wait_for(state="detached", timeout=PATIENCE_S * 1000)
     deadline = time.monotonic() + PATIENCE_S
     last, since = "", time.monotonic()
     while time.monotonic() < deadline:

@@ -77,11 +77,14 @@ def pixels_to(path: Path) -> None:
 
 
 @contextmanager
-def running(folder: Path, key: str | None = None) -> Iterator[Service]:
-    """The application and a worker of slides, on a free port of this machine."""
+def running(folder: Path, key: str | None = None, **more: Any) -> Iterator[Service]:
+    """The application and a worker of slides, on a free port of this machine.
+
+    `more`: settings other than a small service's own.
+    """
     slides = folder / "slides"
-    slides.mkdir()
-    settings = settings_in(folder)
+    slides.mkdir(exist_ok=True)
+    settings = settings_in(folder, **more)
     application = application_of(settings, folder / "spool")
     if key:
         application.access = Access(keys=(Key(name="tests", sha256=hash_key(key)),))

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from seeing import centre, difference, fitted, microns_a_pixel, painted, picture
 from service import BROKEN, HOSTILE, RECIPE, Service, pixels_to, running, slide_pixels
 
 from pathray.synthetic_slide import MPP
+from serve.results import Job, Lease
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Page]
@@ -223,6 +224,57 @@ def test_versions_and_the_caution_are_told(open_page: Open, service: Service) ->
 def test_a_failed_prediction_tells_why(open_page: Open, service: Service) -> None:
     page = open_page(service.page_of(BROKEN, "subtype"))
     expect(page.locator(".failed")).to_contain_text(service.records[BROKEN, "subtype"]["error"])
+
+
+def test_a_prediction_that_is_not_there_yet_is_read_from_the_top(
+    open_page: Open, tmp_path: Path
+) -> None:
+    with running(tmp_path) as served:
+        job = Job("1" * 32, "/a/b.svs", "b", 1, "v", "subtype", "/m", "d", "2026-01-02T03:04:05Z")
+        served.results.enqueue(job)
+        served.results.put_lease(job.id, Lease("another", 1, 0, "embedding", 512, 2048))
+        page = open_page(f"{served.url}/#/{job.id}")
+        expect(page.locator(".unfinished")).to_contain_text("Embedding tiles: 512 of 2,048")
+        expect(page.locator(".unfinished")).to_contain_text("2 Jan 2026, 03:04")
+        box = page.locator(".unfinished .under-way").bounding_box()
+        assert box is not None
+        assert box["y"] < 250
+
+
+def test_the_slide_is_announced_until_its_first_square_is_there(
+    open_page: Open, service: Service
+) -> None:
+    page = open_page(service.url)
+    held: list[Route] = []
+    page.route("**/slide_files/**", lambda route: held.append(route))
+    page.goto(service.page_of("case", "subtype"))
+    expect(page.locator(".opening")).to_have_text("Opening the slide…")
+    page.unroute("**/slide_files/**")
+    for route in held:
+        route.continue_()
+    painted(page)
+    expect(page.locator(".opening")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_names_are_whole_in_the_list_however_long_a_slides_name_is(
+    open_page: Open, service: Service, tmp_path: Path, width: int
+) -> None:
+    with running(tmp_path) as served:
+        record = service.records["case", "subtype"]
+        slide = record["slide"] | {"slide_id": "TCGA-OR-A5J1-01Z-00-DX1." + "600C7D8C-" * 10}
+        served.results.finish(record["id"], record | {"slide": slide})
+        page = open_page(served.url)
+        page.set_viewport_size({"width": width, "height": 844})
+        expect(page.locator("tbody tr")).to_have_count(1)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for cell in (".model", ".when"):
+            lines = """cell => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return range.getClientRects().length;
+            }"""
+            assert page.locator(f"tbody {cell}").evaluate(lines) == 1
 
 
 def test_an_unknown_prediction_is_told(open_page: Open, service: Service) -> None:

@@ -4,23 +4,13 @@ import io
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from servers import (
-    ACCESS,
-    SECRET,
-    Bucket,
-    Server,
-    forget_connections,
-    free_port,
-    program,
-    running,
-    set_environment,
-)
+from servers import Bucket, Server, forget_connections, moto, rclone, set_environment
 
 from jobs.cli import main
 from jobs.cluster import connected
@@ -32,33 +22,12 @@ moto_only = pytest.mark.parametrize("server", ["moto"], indirect=True)
 rclone_only = pytest.mark.parametrize("server", ["rclone"], indirect=True)
 
 
-@contextmanager
-def _moto(folder: Path) -> Iterator[Server]:
-    """moto's server: the whole of S3's semantics; keys are not checked."""
-    port = free_port()
-    command = [program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with running("moto", command, folder / "requests.log", port) as server:
-        yield server
-
-
-@contextmanager
-def _rclone(folder: Path) -> Iterator[Server]:
-    """`rclone serve s3` over a folder: keys are checked."""
-    port, root = free_port(), folder / "buckets"
-    root.mkdir()
-    command = [program("rclone"), "serve", "s3", str(root), f"--addr=127.0.0.1:{port}"]
-    # Without --config it would look for a configuration of the user's own.
-    command += [f"--auth-key={ACCESS},{SECRET}", "--config", os.devnull]
-    with running("rclone", command, folder / "server.log", port) as server:
-        yield server
-
-
 @pytest.fixture(scope="session", params=["moto", "rclone"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """Each S3 server in turn, with the environment that a user of it has."""
-    start = {"moto": _moto, "rclone": _rclone}[request.param]
+    start = {"moto": moto, "rclone": rclone}[request.param]
     with (
         start(tmp_path_factory.mktemp(request.param)) as running_server,
         pytest.MonkeyPatch.context() as monkeypatch,

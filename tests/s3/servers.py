@@ -121,6 +121,27 @@ def running(name: str, command: list[str], log: Path, port: int) -> Iterator[Ser
             process.wait(20)
 
 
+@contextmanager
+def moto(folder: Path) -> Iterator[Server]:
+    """moto's server: the whole of S3's semantics; keys are not checked."""
+    port = free_port()
+    command = [program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    with running("moto", command, folder / "requests.log", port) as server:
+        yield server
+
+
+@contextmanager
+def rclone(folder: Path) -> Iterator[Server]:
+    """`rclone serve s3` over a folder: keys are checked."""
+    port, root = free_port(), folder / "buckets"
+    root.mkdir()
+    command = [program("rclone"), "serve", "s3", str(root), f"--addr=127.0.0.1:{port}"]
+    # Without --config it would look for a configuration of the user's own.
+    command += [f"--auth-key={ACCESS},{SECRET}", "--config", os.devnull]
+    with running("rclone", command, folder / "server.log", port) as server:
+        yield server
+
+
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

@@ -3,55 +3,17 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("unit", "cluster", "s3"))
 
-from serving import free_port, settings_in, write_slide
+from serving import free_port, write_slide
+from small_service import Service, config_of
 
 from jobs.serve import read_config, running
-from pathray.client import Client
-from serve.keys import hash_key, new_key
-
-
-@dataclass(frozen=True)
-class Service:
-    """The running service: where it is, who may ask, its slides' folder and its config file."""
-
-    url: str
-    key: str
-    folder: Path
-    config: dict[str, Any]
-
-    def client(self, **more: Any) -> Client:
-        return Client(self.url, self.key, **more)
-
-
-def config_of(folder: Path, key: str, port: int, **more: Any) -> dict[str, Any]:
-    """A Serve config file's content for a small machine."""
-    told = settings_in(folder, **more)
-    small = {"ray_actor_options": {"num_cpus": 0.1}}
-    names = ("Encoder", "SlidePredictor", "SlideWorker", "SlideSquares")
-    access = {"keys": [{"name": "tests", "sha256": hash_key(key)}]}
-    return {
-        "http_options": {"host": "127.0.0.1", "port": port},
-        "applications": [
-            {
-                "name": "pathray",
-                "route_prefix": "/",
-                "import_path": "serve.app:build",
-                "args": told.model_dump(mode="json"),
-                "deployments": [
-                    {"name": "Ingress", "user_config": access, **small},
-                    *({"name": name, **small} for name in names),
-                ],
-            }
-        ],
-    }
+from serve.keys import new_key
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,20 @@
 """`pathray serve` as one starts it: who may come in, and how it ends."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import yaml
+from process import start
 from serving import free_port
 
 pytestmark = pytest.mark.slow
 
 
-def start(folder: Path, host: str, port: int, **variables: str) -> "subprocess.Popen[str]":
-    config: dict[str, Any] = {
+def config_on(host: str, port: int) -> dict[str, Any]:
+    return {
         "http_options": {"host": host, "port": port},
         "applications": [
             {
@@ -27,16 +24,6 @@ def start(folder: Path, host: str, port: int, **variables: str) -> "subprocess.P
             }
         ],
     }
-    path = folder / "serve.yaml"
-    path.write_text(yaml.safe_dump(config))
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | variables
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs", "serve", "--config", str(path)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +33,7 @@ def start(folder: Path, host: str, port: int, **variables: str) -> "subprocess.P
 def test_without_keys_it_does_not_listen_to_the_world(
     tmp_path: Path, host: str, variables: dict[str, str]
 ) -> None:
-    process = start(tmp_path, host, free_port(), **variables)
+    process = start(config_on(host, free_port()), tmp_path, **variables)
     _, told = process.communicate(timeout=240)
     assert process.returncode == 2, told
     assert "configure `keys`" in told.splitlines()[-1]
@@ -54,7 +41,7 @@ def test_without_keys_it_does_not_listen_to_the_world(
 
 def test_on_loopback_it_serves_without_keys_and_ends_when_told(tmp_path: Path) -> None:
     port = free_port()
-    process = start(tmp_path, "127.0.0.1", port)
+    process = start(config_on("127.0.0.1", port), tmp_path)
     try:
         assert process.stdout is not None
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()

@@ -1,17 +1,15 @@
 """Replicas that die and clients that come in crowds: what is lost, and what is turned away."""
 
 import copy
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
+from crowd import Ask, embed, load, tiles_of, wait_for_more
 from serving import wait_until, write_slide
 
 from jobs.serve import deploy, read_config
@@ -45,62 +43,15 @@ def is_let_in(url: str, key: str) -> bool:
         return False
 
 
-def tiles_of(n: int) -> np.ndarray:
-    return np.random.default_rng(n).integers(0, 256, (n, 224, 224, 3), np.uint8)
-
-
-@contextmanager
-def load(
-    ask: Callable[[Any], None], service: Any, attempts: int, users: int = 3
-) -> Iterator[Counter]:
-    """Users that ask one thing after another while the block runs; counts of what came."""
-    told: Counter = Counter()
-    over = threading.Event()
-
-    def user() -> None:
-        with service.client(attempts=attempts) as client:
-            while not over.is_set():
-                try:
-                    ask(client)
-                    told["answered"] += 1
-                except ServiceError as error:
-                    told[f"lost {error}"] += 1
-                time.sleep(0.02)
-
-    with ThreadPoolExecutor(users) as threads:
-        for _ in range(users):
-            threads.submit(user)
-        try:
-            yield told
-        finally:
-            over.set()
-
-
-def wait_for_more(told: Counter, count: int, seconds: float = 60) -> None:
-    goal, deadline = told["answered"] + count, time.monotonic() + seconds
-    while told["answered"] < goal and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert told["answered"] >= goal, told
-
-
-def embed(client: Any) -> None:
-    tiles = tiles_of(4)
-    np.testing.assert_array_equal(
-        client.embed(tiles), load_encoder("mean_rgb")(tiles).astype(np.float16)
-    )
-
-
-def predict(client: Any) -> None:
+def predict(client: Client) -> None:
     vectors = np.random.default_rng(1).random((50, 6)).astype(np.float16)
     client.predict("subtype", vectors, load_encoder("mean_rgb").digest)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("deployment", "ask"), [("Encoder", embed), ("SlidePredictor", predict)])
-def test_a_killed_replica_loses_no_request(
-    service: Any, deployment: str, ask: Callable[[Any], None]
-) -> None:
-    with load(ask, service, attempts=1) as told:
+def test_a_killed_replica_loses_no_request(service: Any, deployment: str, ask: Ask) -> None:
+    with load(ask, lambda: service.client(attempts=1)) as told:
         wait_for_more(told, 10)
         kill(deployment)
         wait_for_more(told, 30)
@@ -109,7 +60,7 @@ def test_a_killed_replica_loses_no_request(
 
 @pytest.mark.slow
 def test_a_killed_ingress_loses_none_that_the_client_asks_again(service: Any) -> None:
-    with load(embed, service, attempts=12) as told:
+    with load(embed, lambda: service.client(attempts=12)) as told:
         wait_for_more(told, 10)
         kill("Ingress")
         wait_for_more(told, 30)
@@ -136,7 +87,7 @@ def test_keys_come_and_go_under_load_and_every_replica_stays(service: Any) -> No
         {"name": "second", "sha256": hash_key(second)}
     )
     before = replicas("")
-    with load(embed, service, attempts=1) as told:
+    with load(embed, lambda: service.client(attempts=1)) as told:
         wait_for_more(told, 5)
         deploy(read_config(more, None, None))
         wait_until(lambda: is_let_in(service.url, second))
@@ -152,7 +103,7 @@ def test_a_rolling_update_loses_no_request(service: Any) -> None:
     other = copy.deepcopy(service.config)
     other["applications"][0]["args"]["limits"]["tiles"] = 128
     before = replicas("Ingress")
-    with load(embed, service, attempts=12) as told:
+    with load(embed, lambda: service.client(attempts=12)) as told:
         wait_for_more(told, 5)
         deploy(read_config(other, None, None))
         wait_until(lambda: not set(replicas("Ingress")) & set(before))

@@ -1,5 +1,6 @@
 """The API on a real Serve instance, through the client, as an application would use it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_a_body_that_is_too_long_is_refused(service: Any) -> None:
     )
     assert answer.status_code == 413
     assert answer.json()["detail"] == "a body may have 64 MB"
+
+
+def test_a_body_that_does_not_say_its_length_is_counted_while_it_comes(service: Any) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(200):
+            yield b"x" * 1_000_000
+
+    answer = requests.post(
+        f"{service.url}/v1/embed",
+        data=endless(),
+        headers={"Authorization": f"Bearer {service.key}", "Content-Type": "application/x-npy"},
+        timeout=60,
+    )
+    assert answer.status_code == 413
 
 
 def test_metrics_count_requests_by_route_tiles_batches_and_predictions(service: Any) -> None:

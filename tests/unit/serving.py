@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,19 @@ class Encoder:
 
 
 class Predictor:
-    """Slide models, loaded for every call."""
+    """Slide models, kept once they are loaded."""
+
+    def __init__(self) -> None:
+        self._load = cache(load_slide_model)
 
     async def describe(self, uri: str) -> ModelCard:
-        return card_of(uri, load_slide_model(uri))
+        return card_of(uri, self._load(uri))
 
     async def predict(self, uri: str, vectors: NDArray[np.floating]) -> SlidePrediction:
-        return load_slide_model(uri).predict(vectors)
+        return self._load(uri).predict(vectors)
 
 
-def write_models(folder: Path) -> dict[str, str]:
+def write_models(folder: Path, seed: int = 0) -> dict[str, str]:
     """A classifier and a Cox model of three heads each, on top of mean_rgb at 0.5 µm."""
     made = Made(6, load_encoder("mean_rgb").digest, 0.5, 224, "mean_rgb")
     baseline = BreslowBaseline(np.array([100.0, 700.0]), np.array([0.1, 0.9]), 0.0)
@@ -76,7 +80,7 @@ def write_models(folder: Path) -> dict[str, str]:
             classes=("glandular", "solid") if loss == "ce" else (),
             task=cox_task(baseline) if loss == "cox" else {},
         )
-        heads = [(head, build_aggregator(chosen, seed).eval()) for seed in range(3)]
+        heads = [(head, build_aggregator(chosen, seed + i).eval()) for i in range(3)]
         save_slide_model(str(folder / name), heads, "days" if loss == "cox" else None)
         written[name] = str(folder / name)
     return written

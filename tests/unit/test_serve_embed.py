@@ -151,6 +151,26 @@ def test_malformed_requests_are_refused(
     assert answer.json()["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("descr", "shape"),
+    [
+        ("'|u1'", "(-1, 2, 2, 3)"),
+        ("'|u1'", "(100000, 30000, 30000, 3)"),
+        ("'|u1'", "(4294967296, 4294967296, 1, 3)"),
+        ("'|V0'", "(1, 2, 2, 3)"),
+        ("'|O'", "(12,)"),
+        ("'|u1'", "(True, 2, 2, 3)"),
+        ("[('a', '<f8', (1000000000,))]", "(1,)"),
+        ("'|u1'", "__import__('os').abort()"),
+    ],
+)
+def test_an_array_whose_header_lies_is_refused(descr: str, shape: str) -> None:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    framed = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    with pytest.raises(Problem, match=r"plain \.npy"):
+        array_in(framed + b"x" * 12)
+
+
 def test_an_array_of_objects_is_never_unpickled() -> None:
     sink = io.BytesIO()
     np.save(sink, np.array([{"a": 1}], dtype=object), allow_pickle=True)

@@ -192,6 +192,16 @@ def test_an_error_tells_neither_the_client_nor_the_log_what_it_says(
     assert "RuntimeError" in caplog.text
 
 
+def test_a_request_is_one_line_of_the_log_whatever_its_path_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "ray.serve.pathray"):
+        client_of(guarded()).get("/v1/x%0d%0aINFO%20GET%20/v1/forged%1b[31m" + "a" * 5000)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("GET /v1/x%0D%0AINFO%20GET%20/v1/forged%1B%5B31maaa")
+    assert len(record.getMessage()) < 300
+
+
 def test_the_whole_api_wants_a_key(tmp_path: Path) -> None:
     application = application_of(settings_in(tmp_path), tmp_path)
     application.access = Access(keys=KEYS)

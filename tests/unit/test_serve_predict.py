@@ -106,15 +106,22 @@ def test_given_embeddings_are_answered_as_the_library_does(
     assert told["encoder"]["digest"] == DIGEST
 
 
-def test_a_survival_model_gives_a_risk_and_a_falling_curve(api: TestClient) -> None:
+def test_a_survival_model_gives_a_risk_and_the_curve_of_its_heads(
+    api: TestClient, settings: Settings
+) -> None:
+    expected = load_slide_model(settings.models["survival"]).predict(VECTORS)
+    assert expected.curves is not None
     asked = {"model": "survival", "encoder_digest": DIGEST, "embeddings": VECTORS.tolist()}
     told = api.post("/v1/predict", json=asked).json()
     assert told["classification"] is None
     survival = told["survival"]
-    assert survival["low"] <= survival["risk"] <= survival["high"]
+    assert survival["low"] < survival["risk"] < survival["high"]
     curve = survival["curve"]
     assert curve["time"] == [0, 100, 700]
     assert curve["survival"] == sorted(curve["survival"], reverse=True)
+    assert curve["survival"] == pytest.approx(expected.curves.mean(axis=0).tolist())
+    assert curve["low"] == pytest.approx(expected.curves.min(axis=0).tolist())
+    assert curve["high"] == pytest.approx(expected.curves.max(axis=0).tolist())
     assert survival["time_unit"] == "days"
 
 
@@ -123,7 +130,7 @@ def test_an_object_of_embed_is_answered_with_places(api: TestClient, folder: Pat
     x, y = np.arange(n, dtype=np.int32) * 224, np.zeros(n, np.int32)
     identity = {"encoder_digest": DIGEST, "tile_size": 224, "mpp": 0.5, "precision": "fp32"}
     meta = Metadata(identity, {"side0": 224, "encoder": "mean_rgb"})
-    (folder / "embeddings").mkdir()
+    (folder / "embeddings").mkdir(exist_ok=True)
     where = folder / "embeddings" / "a.parquet"
     write_embeddings(where, [Embeddings(x, y, np.ones(n, np.float32), VECTORS, meta)], 6, meta)
     told = api.post("/v1/predict", json={"model": "subtype", "embeddings_uri": str(where)}).json()
@@ -135,6 +142,29 @@ def test_an_object_of_embed_is_answered_with_places(api: TestClient, folder: Pat
     refused = api.post("/v1/predict", json={"model": "subtype", "embeddings_uri": str(wrong)})
     assert refused.status_code == 422
     assert "mpp differs" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "told"),
+    [(0, 422, "N > 0"), (1001, 413, "1000 are allowed"), (None, 422, "no object of `embed`")],
+)
+def test_an_object_without_usable_embeddings_is_refused(
+    api: TestClient, folder: Path, rows: int | None, status: int, told: str
+) -> None:
+    where = folder / "embeddings" / f"unusable-{rows}.parquet"
+    where.parent.mkdir(exist_ok=True)
+    if rows is None:
+        where.write_bytes(b"PAR1 and then nothing")
+    else:
+        identity = {"encoder_digest": DIGEST, "tile_size": 224, "mpp": 0.5}
+        meta = Metadata(identity, {"side0": 224})
+        place, vectors = np.zeros(rows, np.int32), np.zeros((rows, 6), np.float16)
+        written = Embeddings(place, place, place.astype(np.float32), vectors, meta)
+        write_embeddings(where, [written], 6, meta)
+    asked = {"model": "survival", "embeddings_uri": str(where)}
+    answer = api.post("/v1/predict", json=asked)
+    assert answer.status_code == status
+    assert told in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

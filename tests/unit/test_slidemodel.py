@@ -1,5 +1,6 @@
 """An ensemble of slide models: written, read back, and what it answers."""
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pathray.mil.aggregator import Aggregator, AggregatorSettings
 from pathray.mil.aggregators import build_aggregator
 from pathray.mil.formats.bag import Made
 from pathray.mil.head import Head
-from pathray.modelregistry import pin
+from pathray.modelregistry import RegistryAwayError, pin
 from pathray.slidemodel import (
     SlideModel,
     cox_task,
@@ -167,7 +168,21 @@ def test_a_registered_model_is_found_by_its_alias_and_pinned_to_its_version(
     assert pin("models:/subtype@production") == "models:/subtype/1"
     loaded = load_slide_model("models:/subtype@production")
     assert loaded.digest == load_slide_model(saved).digest
-    with pytest.raises(RequestError, match="staging"):
+    with pytest.raises(RequestError, match="staging") as told:
         load_slide_model("models:/subtype@staging")
+    assert not isinstance(told.value, RegistryAwayError)
     with pytest.raises(RequestError, match="neither"):
         pin("models:/subtype/latest/../x")
+
+
+def test_a_registry_that_does_not_answer_is_told_from_a_name_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryAwayError, match="subtype@production"):
+        pin("models:/subtype@production")
+    with pytest.raises(RequestError, match="cannot download"):
+        load_slide_model("models:/subtype/1")
