@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -11,6 +12,9 @@ PLUGINS = Path(__file__).parent / "plugins"
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGINS), os.getenv("PYTHONPATH")]))
 sys.path.insert(0, str(PLUGINS))
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("pathray", deadline=None)
+hypothesis.settings.load_profile("pathray")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def moved_by_one_hot(
     return counts, functional.normalize(0.99 * weight + 0.01 * new, dim=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(2, 20), st.integers(2, 9), st.integers(0, 1000))
 def test_the_update_is_that_of_the_one_hot_formulation(
     tokens: int, size: int, width: int, seed: int

@@ -73,7 +73,7 @@ def test_embeddings_are_float32_of_the_specs_width(class_encoder: TorchEncoder) 
     assert class_encoder(tiles_of(0)).shape == (0, 24)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), count=st.integers(1, 9))
 def test_embeddings_depend_on_neither_batch_size_nor_order(
     class_encoder: TorchEncoder, data: st.DataObject, count: int

@@ -42,7 +42,6 @@ def once(labels: NDArray[np.int64], probabilities: Floats) -> dict[str, float]:
     return {name: float(value[0]) for name, value in scores.items()}
 
 
-@settings(deadline=None)
 @given(predicted())
 def test_measures_are_those_of_scikit_learn(given_: Predicted) -> None:
     labels, probabilities = given_
@@ -65,7 +64,6 @@ def test_measures_are_those_of_scikit_learn(given_: Predicted) -> None:
         assert math.isnan(ours["auc"])
 
 
-@settings(deadline=None)
 @given(predicted(), st.integers(0, 100))
 def test_a_weight_is_so_many_rows(given_: Predicted, seed: int) -> None:
     labels, probabilities = given_
@@ -268,7 +266,7 @@ def test_survival_is_scored_within_folds() -> None:
     assert json.loads(found.to_json())["task"] == "survival"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(2, 60), st.integers(0, 1000))
 def test_the_c_index_of_one_fold_is_the_plain_one(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

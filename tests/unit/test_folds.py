@@ -51,7 +51,7 @@ def counts(patients: set[str], given: Strata) -> list[int]:
 SIZES = st.lists(st.integers(10, 60), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SIZES, st.integers(2, 10), st.integers(0, 99))
 def test_k_folds_test_every_patient_once_and_leak_none(
     sizes: list[int], number: int, seed: int
@@ -67,7 +67,7 @@ def test_k_folds_test_every_patient_once_and_leak_none(
                 assert abs(found - max(1, share * size)) <= 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SIZES, st.integers(0, 99))
 def test_monte_carlo_folds_hold_eighty_ten_ten_of_every_class(sizes: list[int], seed: int) -> None:
     given = strata(*sizes)
@@ -137,7 +137,7 @@ def test_survival_folds_are_balanced_for_events_and_may_lack_the_censored() -> N
     assert len(k_folds(ClinicalCohort(names, names, all_events).strata(), 10)) == 10
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.lists(st.integers(1, 12), min_size=30, max_size=60), st.integers(0, 99))
 def test_a_site_never_spans_two_parts(sites: list[int], seed: int) -> None:
     of_site = np.repeat(np.arange(len(sites)), sites)

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -52,7 +52,6 @@ def test_a_whole_picture_is_bounded_and_has_the_slides_shape() -> None:
     assert MAP.picture().shape[0] <= 300
 
 
-@settings(deadline=None)  # the first call imports scipy
 @given(arrays.arrays(np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=32)))
 def test_ranks_keep_order_and_fill_zero_to_one(attention: np.ndarray) -> None:
     ranks = attention_ranks(attention)

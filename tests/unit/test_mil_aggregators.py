@@ -36,7 +36,7 @@ def alone(model: Aggregator, features: torch.Tensor, sizes: list[int]) -> list[A
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(sizes=SIZES, outputs=st.sampled_from([1, 2, 4]))
 def test_one_packed_forward_equals_the_bags_forwards(
     name: str, sizes: list[int], outputs: int

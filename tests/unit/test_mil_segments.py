@@ -27,7 +27,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-quick = settings(max_examples=15, deadline=None)
+quick = settings(max_examples=15)
 
 
 @quick

@@ -28,7 +28,7 @@ def some_pixels(count: int = 12) -> torch.Tensor:
     return some_tiles(count).permute(0, 3, 1, 2) / 255
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**40), step=st.integers(0, 10**6), cut=st.integers(0, 12))
 def test_a_view_is_in_range_and_does_not_depend_on_its_neighbours(
     seed: int, step: int, cut: int
@@ -109,7 +109,7 @@ def test_half_of_the_tiles_are_flipped_and_upside_down_only_when_asked() -> None
     assert random_flips(0, 0, index, vertical=False).sum(0)[0] == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**40), strength=st.floats(0.01, 1))
 def test_colour_jitter_is_torchvisions_at_the_same_factors(seed: int, strength: float) -> None:
     index, pixels = torch.arange(12), some_pixels()

@@ -12,7 +12,7 @@ from pathray.pretraining import masking
 from pathray.pretraining.masking import block_masks
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grid=st.integers(1, 20), share=st.floats(0, 1), seed=st.integers(0, 2**40))
 def test_exactly_as_many_are_hidden_as_asked(grid: int, share: float, seed: int) -> None:
     hidden = round(share * grid * grid)
@@ -33,7 +33,7 @@ def test_a_count_that_is_impossible_is_refused(hidden: int) -> None:
 
 
 @given(cut=st.integers(0, 24))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_a_mask_does_not_depend_on_the_others(cut: int) -> None:
     index = torch.arange(24)
     parts = torch.cat([block_masks(1, 2, part, 14) for part in (index[:cut], index[cut:])])

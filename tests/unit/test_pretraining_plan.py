@@ -44,7 +44,7 @@ PLANS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plan=PLANS)
 def test_every_tile_comes_once_an_epoch_and_every_batch_is_full(plan: Plan) -> None:
     epochs = 3
@@ -65,7 +65,7 @@ def test_every_tile_comes_once_an_epoch_and_every_batch_is_full(plan: Plan) -> N
     assert sorted(of for of in seen if of[0] < epochs) == every
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plan=PLANS, step=st.integers(0, 1000), world=st.integers(1, 9))
 def test_workers_together_hold_the_batch_whatever_their_number(
     plan: Plan, step: int, world: int
@@ -77,7 +77,7 @@ def test_workers_together_hold_the_batch_whatever_their_number(
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     plan=PLANS,
     world=st.integers(1, 4),

@@ -38,7 +38,7 @@ def test_features_that_only_know_their_group_are_worth_nothing():
         assert found.value < 0.6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=12, max_size=40), st.integers(0, 9))
 def test_no_group_is_on_both_sides_and_every_tile_is_tested_once(sizes: list[int], seed: int):
     groups = np.repeat(np.arange(len(sizes)), sizes)

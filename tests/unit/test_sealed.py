@@ -41,7 +41,7 @@ def test_what_a_model_is_made_from_holds_no_test_slide() -> None:
     assert pickle.loads(pickle.dumps(development)).train.slide_ids == ("a",)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 99))
 def test_no_slide_of_a_tested_patient_is_trained_on(seed: int) -> None:
     owners = np.random.default_rng(seed).integers(0, 30, 200)

@@ -30,7 +30,7 @@ def tiles_of(values: list[int], side: int = 2) -> np.ndarray:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 11), min_size=1, max_size=8), st.integers(1, 6))
 def test_every_request_gets_its_own_vectors_in_order(sizes: list[int], batch: int) -> None:
     async def run() -> None:

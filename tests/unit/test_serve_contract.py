@@ -51,7 +51,7 @@ def test_every_answer_is_one_that_the_document_describes(document: Any) -> None:
         operation = found.ok()
         asked.append(operation.label)
 
-        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=20, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def invented(case: Any) -> None:
             case.call_and_validate(checks=DESCRIBED)

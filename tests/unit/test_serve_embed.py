@@ -178,7 +178,7 @@ def test_an_array_of_objects_is_never_unpickled() -> None:
         array_in(sink.getvalue())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.sampled_from([NPY, "multipart/form-data; boundary=x"]))
 def test_any_bytes_are_tiles_or_a_problem(body: bytes, kind: str) -> None:
     framed = body if kind == NPY else b"--x\r\n\r\n" + body + b"\r\n--x--"
@@ -187,7 +187,7 @@ def test_any_bytes_are_tiles_or_a_problem(body: bytes, kind: str) -> None:
     assert refused.value.status_code in (413, 415, 422)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_any_header_of_an_array_is_an_array_or_a_problem(body: bytes) -> None:
     framed = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(body)) + body

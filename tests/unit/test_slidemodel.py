@@ -114,7 +114,7 @@ def test_a_discrete_time_ensemble_steps_at_its_own_edges(tmp_path: Path) -> None
     assert (found.risks < 0).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 40))
 def test_a_bag_of_any_size_is_answered(n: int) -> None:
     found = SlideModel((classifier(0),), "").predict(tiles(n, seed=n))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -63,7 +63,6 @@ def test_cox_of_three_patients_is_what_a_hand_computes() -> None:
     assert loss.item() == pytest.approx(first / 3)  # the last is alone at risk: costs nothing
 
 
-@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(0, 1000))
 def test_cox_is_the_sum_over_every_risk_set_ties_included(n: int, seed: int) -> None:
     risk, time, event = patients(n, seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lifelines import CoxPHFitter, KaplanMeierFitter, NelsonAalenFitter
 from lifelines.utils import concordance_index as lifelines_concordance
@@ -42,7 +42,6 @@ def tcga(shared: Path, name: str, time: str, event: str, seen: str) -> FollowUp:
     )
 
 
-@settings(deadline=None)
 @given(cohorts())
 def test_the_c_index_is_that_of_lifelines(cohort: Cohort) -> None:
     follow_up, risk = cohort
@@ -81,7 +80,6 @@ def test_a_c_index_over_folds_counts_no_pair_across_them() -> None:
     assert concordance_index(*pooled) == pytest.approx(2 / 6)
 
 
-@settings(deadline=None)
 @given(cohorts(), st.integers(0, 100))
 def test_weighted_pairs_are_those_of_patients_repeated(cohort: Cohort, seed: int) -> None:
     follow_up, risk = cohort
@@ -134,7 +132,6 @@ def test_auc_over_time_weighs_later_deaths_for_those_censored_before() -> None:
     assert areas.item() == pytest.approx((1 * 0 + 1.5 * 1) / 2.5)
 
 
-@settings(deadline=None)
 @given(cohorts())
 def test_auc_over_time_mirrors_when_risks_do(cohort: Cohort) -> None:
     follow_up, risk = cohort
@@ -170,7 +167,6 @@ def test_integrated_brier_is_the_mean_over_time() -> None:
     assert score == pytest.approx((2 * 0.0625 + 4 * 0.125) / 6)
 
 
-@settings(deadline=None)
 @given(cohorts())
 def test_brier_of_a_coin_is_a_quarter_whatever_the_censoring(
     cohort: Cohort,

@@ -51,7 +51,7 @@ def saved(tmp_path: Path) -> str:
     return str(tmp_path / "model")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 5), st.integers(0, 1000))
 def test_a_head_says_what_the_regression_it_was_made_of_says(classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

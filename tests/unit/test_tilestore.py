@@ -97,7 +97,7 @@ def test_a_shard_is_read_back_as_it_was_put(
         assert (theirs.slide_id, theirs.patient_id) == ("slide-1", patient_id)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(sizes=st.lists(st.integers(1, 3_000_000), min_size=1, max_size=12))
 def test_row_groups_are_at_most_8_mb_and_hold_the_tiles_in_order(sizes: list[int]) -> None:
     images = [bytes([i]) * size for i, size in enumerate(sizes)]
