@@ -58,6 +58,7 @@ def test_older_predictions_are_shown_when_asked_for(
         page.get_by_role("button", name="Search older predictions").click()
         expect(page.get_by_role("status")).to_have_text("31 of the 120 predictions")
         expect(page.locator("tbody tr")).to_have_count(31)
+        page.close()  # before its service
 
 
 def test_the_command_of_an_empty_page_makes_a_prediction(open_page: Open, tmp_path: Path) -> None:
@@ -72,6 +73,7 @@ def test_the_command_of_an_empty_page_makes_a_prediction(open_page: Open, tmp_pa
         page.reload()
         expect(page.get_by_role("link", name="first")).to_be_visible()
         expect(page.locator("tbody tr")).to_contain_text("%", timeout=60_000)
+        page.close()  # before its service
 
 
 def test_the_whole_slide_is_painted_and_attention_stays_off_that_was_put_off_meanwhile(
@@ -200,6 +202,7 @@ def test_one_model_alone_is_given_no_range(
         expect(page.locator(".panel")).to_contain_text("One model; its range is not known.")
         assert "false" not in page.locator(".result").inner_text()
         expect(page.locator(".range, .curve-band, .bar-range")).to_have_count(0)
+        page.close()  # before its service
 
 
 def at(times: list[float], when: float) -> int:
@@ -239,6 +242,7 @@ def test_a_prediction_that_is_not_there_yet_is_read_from_the_top(
         box = page.locator(".unfinished .under-way").bounding_box()
         assert box is not None
         assert box["y"] < 250
+        page.close()  # before its service
 
 
 def test_the_slide_is_announced_until_its_first_square_is_there(
@@ -275,6 +279,7 @@ def test_names_are_whole_in_the_list_however_long_a_slides_name_is(
                 return range.getClientRects().length;
             }"""
             assert page.locator(f"tbody {cell}").evaluate(lines) == 1
+        page.close()  # before its service
 
 
 def test_an_unknown_prediction_is_told(open_page: Open, service: Service) -> None:
@@ -315,6 +320,7 @@ def test_a_slide_that_is_gone_is_told_and_its_prediction_still_shown(
         )
         expect(page.locator("#notice")).to_contain_text("could not be read", timeout=60_000)
         expect(page.locator(".answer")).to_be_visible()
+        page.close()  # before its service
 
 
 def test_the_name_of_a_slide_is_text_and_nothing_else(open_page: Open, service: Service) -> None:
