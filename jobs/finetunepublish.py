@@ -7,7 +7,8 @@
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from jobs.finetune import Flags, flag
 from jobs.finetunefollow import summary
@@ -20,11 +21,22 @@ from pathray.finetuning.pictures import read_sheets
 from pathray.finetuning.predictiontable import prediction_parquet
 from pathray.finetuning.result import FoldOutcome, RunResult
 from pathray.modelregistration import register
-from pathray.report.making import make_report
+from pathray.report.making import Report, make_report
 from pathray.report.sheets import Sheet, slides_to_show
 from pathray.slidemodel import save_slide_model
 
 RESULT, PREDICTIONS, REPORT, MODEL = "result.json", "predictions.parquet", "report.html", "model"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How the folds' models are put into a folder, and registered from there.
+
+    `register` takes the folder, the run's id, name and alias, and returns the version's URI.
+    """
+
+    put: Callable[[str], object]
+    register: Callable[[str, str, str, str], str]
 
 
 def publish(
@@ -38,6 +50,24 @@ def publish(
     """Put the results, tell MLflow, say the last words; returns the exit code."""
     out = request.out
     report = make_report(result, _sheets(flags, request, result), command_of(flags))
+
+    def put(model: str) -> None:
+        heads = [load_fold_model(out, outcome) for outcome in outcomes.values()]
+        save_slide_model(model, heads, flags.time_unit)
+
+    return deliver(flags, out, result, report, tracked, head, Ensemble(put, register))
+
+
+def deliver(
+    flags: Flags,
+    out: str,
+    result: RunResult,
+    report: Report,
+    tracked: TrackedRun,
+    head: str,
+    ensemble: Ensemble | None,
+) -> int:
+    """What runs over slides and over tiles have in common; without an ensemble, no model."""
     artefacts = {
         RESULT: result.model_dump_json(indent=1).encode(),
         PREDICTIONS: prediction_parquet(result),
@@ -45,20 +75,17 @@ def publish(
     }
     for name, content in artefacts.items():
         storage.put_bytes(storage.join(out, name), content)
+    named = (("report", REPORT), ("numbers", RESULT), ("tests", PREDICTIONS))
+    places = [(what, storage.join(out, name)) for what, name in named]
     model = storage.join(out, MODEL)
-    heads = [load_fold_model(out, outcome) for outcome in outcomes.values()]
-    save_slide_model(model, heads, flags.time_unit)
+    if ensemble:
+        ensemble.put(model)
+        places.append(("model", model))
     run_id = tracked.finish(result, artefacts)
-    places = [
-        ("report", storage.join(out, REPORT)),
-        ("numbers", storage.join(out, RESULT)),
-        ("tests", storage.join(out, PREDICTIONS)),
-        ("model", model),
-    ]
     failure = None
-    if flags.registered:
+    if ensemble and flags.registered:
         try:
-            places.append(("model", _registered(flags.registered, flags.alias, model, run_id)))
+            places.append(("model", _registered(flags, ensemble, model, run_id)))
         except PathrayError as error:
             failure = str(error)
     summary(head, result, places)
@@ -75,10 +102,11 @@ def _sheets(flags: Flags, request: Request, result: RunResult) -> list[Sheet]:
     return read_sheets(storage.absolute(flags.tiles), slides_to_show(result, patients))
 
 
-def _registered(name: str, alias: str, model: str, run_id: str | None) -> str:
+def _registered(flags: Flags, ensemble: Ensemble, model: str, run_id: str | None) -> str:
     if run_id is None:
         raise PathrayError("the model is not registered: MLflow is out of reach")
-    return f"models:/{name}@{alias} ({register(model, run_id, name, alias)})"
+    name, alias = str(flags.registered), flags.alias
+    return f"models:/{name}@{alias} ({ensemble.register(model, run_id, name, alias)})"
 
 
 def command_of(flags: Flags) -> str:

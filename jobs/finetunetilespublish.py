@@ -5,13 +5,9 @@
 """
 
 from jobs.finetune import Flags
-from jobs.finetunefollow import summary
-from jobs.finetunepublish import MODEL, PREDICTIONS, REPORT, RESULT, command_of
+from jobs.finetunepublish import Ensemble, command_of, deliver
 from jobs.finetunetilesrequest import Request
 from jobs.finetunetrack import TrackedRun
-from pathray import storage
-from pathray.errors import PathrayError
-from pathray.finetuning.predictiontable import prediction_parquet
 from pathray.finetuning.result import RunResult
 from pathray.finetuning.tiles.objects import put_ensemble
 from pathray.finetuning.tiles.pictures import read_pictures
@@ -25,33 +21,15 @@ def publish(
     flags: Flags, request: Request, result: RunResult, tracked: TrackedRun, head: str
 ) -> int:
     """Put the results, tell MLflow, say the last words; returns the exit code."""
-    out = request.out
     pictures = read_pictures(tiles_to_show(result))
     report = make_report(result, command=command_of(flags), pictures=pictures)
-    artefacts = {
-        RESULT: result.model_dump_json(indent=1).encode(),
-        PREDICTIONS: prediction_parquet(result),
-        **report.files(),
-    }
-    for name, content in artefacts.items():
-        storage.put_bytes(storage.join(out, name), content)
-    named = (("report", REPORT), ("numbers", RESULT), ("tests", PREDICTIONS))
-    places = [(what, storage.join(out, name)) for what, name in named]
-    model = storage.join(out, MODEL)
-    if flags.method != "knn":
-        put_ensemble(out, model, _spec(request, result), [fold.fold.name for fold in result.folds])
-        places.append(("model", model))
-    run_id = tracked.finish(result, artefacts)
-    failure = None
-    if flags.registered:
-        try:
-            places.append(("model", _registered(flags.registered, flags.alias, model, run_id)))
-        except PathrayError as error:
-            failure = str(error)
-    summary(head, result, places)
-    if failure:
-        print(f"  failed  {failure}")
-    return 1 if failure else 0
+
+    def put(model: str) -> None:
+        folds = [fold.fold.name for fold in result.folds]
+        put_ensemble(request.out, model, _spec(request, result), folds)
+
+    ensemble = None if flags.method == "knn" else Ensemble(put, register_tile_model)
+    return deliver(flags, request.out, result, report, tracked, head, ensemble)
 
 
 def _spec(request: Request, result: RunResult) -> TileModelSpec:
@@ -68,9 +46,3 @@ def _spec(request: Request, result: RunResult) -> TileModelSpec:
         width=request.size.width,
         height=request.size.height,
     )
-
-
-def _registered(name: str, alias: str, model: str, run_id: str | None) -> str:
-    if run_id is None:
-        raise PathrayError("the model is not registered: MLflow is out of reach")
-    return f"models:/{name}@{alias} ({register_tile_model(model, run_id, name, alias)})"

@@ -79,13 +79,13 @@ def _patients(
     flags: Flags, model: SlideModel, embeddings: str, files: Sequence[BagFile]
 ) -> Mapping[str, str | None]:
     """The slides to predict, with their patients where these are known."""
+    if flags.cohort is None and flags.patient_id == "slide":
+        return {file.slide_id: file.slide_id for file in files}
+    if flags.cohort is None and flags.patient_id == "tcga":
+        return {file.slide_id: tcga_patient(file.slide_id) for file in files}
     known = known_patients(embeddings, files)
     if flags.cohort is not None:
         return _listed(flags, known, model.head.level == "patient")
-    if flags.patient_id == "slide":
-        return {slide: slide for slide in known}
-    if flags.patient_id == "tcga":
-        return {slide: tcga_patient(slide) for slide in known}
     strangers = [slide for slide, patient in known.items() if patient is None]
     if strangers and model.head.level == "patient":
         raise RequestError(

@@ -85,18 +85,18 @@ def _told(
     """(K, N, C) of K heads, of all tiles that can be read; why the others cannot."""
     size = TileSize(model.spec.width, model.spec.height)
     state = Snapshot("tiles embedded", 0, len(tiles) * len(encoders), monotonic())
+    rows = {tile: row for row, tile in enumerate(tiles)}
     told: list[NDArray[np.float64]] = []
     failed: dict[str, str] = {}
-    progress = Progress("predict", lambda: state)
-    progress.start()
-    try:
+    with Progress("predict", lambda: state):
         for place, (choice, described) in enumerate(encoders):
-            heads, runs = model.heads_on(place), []
+            heads = model.heads_on(place)
+            some = np.empty((len(heads), len(tiles), len(model.spec.classes)))
             for run in tile_vectors(tiles, size, choice, described, pool):
-                runs.append(np.stack([head.probabilities(run.vectors) for head in heads]))
+                found = [head.probabilities(run.vectors) for head in heads]
+                some[:, [rows[uri] for uri in run.uris]] = found
                 failed |= run.failed
                 state.done += len(run.uris) + len(run.failed)
-            told.append(np.concatenate(runs, axis=1))
-    finally:
-        progress.stop()
-    return np.concatenate(told), failed
+            told.append(some)
+    # One encoder's pass may meet a failure of the store that another's did not.
+    return np.concatenate(told)[:, [tile not in failed for tile in tiles]], failed

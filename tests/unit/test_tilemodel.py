@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs import predicttiles
+from jobs.tilefeatures import EncodedTiles
 from pathray.encoders import load_encoder
 from pathray.encoders.torch_encoder import TorchEncoder
 from pathray.errors import RequestError
@@ -231,3 +234,24 @@ def test_the_digest_names_what_was_learnt_not_where_it_lies(saved: str) -> None:
     assert moved == model.digest
     other = replace(model.heads[0], bias=model.heads[0].bias + 1)
     assert save_tile_model(f"{saved}-other", LINEAR, [other, *model.heads[1:]]) != moved
+
+
+def test_a_tile_that_one_pass_of_several_could_not_read_is_left_out_of_all(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = load_tile_model(saved)
+    encoders = tuple(letter * 64 for letter in "ab")
+    spec = one.spec.model_copy(update={"method": "full", "encoder_digests": encoders})
+    model = replace(one, spec=spec, heads=one.heads[:2])
+    lost = iter([{"b": "gone"}, {}])
+
+    def passing(tiles: list[str], *_: object) -> Iterator[EncodedTiles]:
+        failed = next(lost)
+        kept = [row for row, tile in enumerate(tiles) if tile not in failed]
+        yield EncodedTiles(tuple(tiles[row] for row in kept), vectors(3)[kept], failed)
+
+    monkeypatch.setattr(predicttiles, "tile_vectors", passing)
+    told, failed = predicttiles._told(model, list("abc"), [(None, None)] * 2, None)  # type: ignore
+    assert failed == {"b": "gone"}
+    expected = np.stack([head.probabilities(vectors(3)) for head in model.heads])
+    np.testing.assert_allclose(told, expected[:, [0, 2]])

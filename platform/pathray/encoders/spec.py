@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -74,34 +75,16 @@ class EncoderSpec:
         return self.resize_to or self.input_size
 
 
-def unreleased(
-    name: str,
-    builder: Architecture,
-    *,
-    input_size: int,
-    mean: RGB,
-    std: RGB,
-    pooling: str,
-    width: int,
-    mpp: float | None,
-) -> EncoderSpec:
-    """The spec of weights that were trained here: no source and no licence, nothing to ask for."""
-    return EncoderSpec(
-        name=name,
-        builder=builder,
-        weights=None,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        interpolation="bicubic",
-        pooling=pooling,
-        width=width,
-        mpp=mpp,
-        licence=None,
-        source=None,
-        gated=False,
-        precision=None,
-    )
+unreleased = partial(
+    EncoderSpec,
+    weights=None,
+    interpolation="bicubic",
+    licence=None,
+    source=None,
+    gated=False,
+    precision=None,
+)
+"""The spec of weights that were trained here: no source and no licence, nothing to ask for."""
 
 
 class Encoder(Protocol):

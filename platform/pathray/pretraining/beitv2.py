@@ -76,8 +76,8 @@ class BeitV2(Objective):
         state = whole_state(self.network)
         tensors = to_timm({n: t for n, t in state.items() if not n.startswith(_PRETRAINING_ONLY)})
         spec = unreleased(
-            name,
-            beit_architecture(tensors),
+            name=name,
+            builder=beit_architecture(tensors),
             input_size=self.input_size,
             mean=self.mean,
             std=self.std,

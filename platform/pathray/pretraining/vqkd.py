@@ -79,8 +79,8 @@ class Vqkd(Objective):
             if key.startswith(prefix)
         }
         spec = unreleased(
-            name,
-            TimmModel("beitv2_base_patch16_224", self._architecture()),
+            name=name,
+            builder=TimmModel("beitv2_base_patch16_224", self._architecture()),
             input_size=self.input_size,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
