@@ -2,8 +2,8 @@
 
 Ray's `serve.batch` closes a batch some time after its first request even while the network is
 busy, so that a loaded encoder gets many small batches. Here the next batch is taken when the
-network is free: under load it is then full, without waiting. Only an idle network waits, a
-few milliseconds, for more to come. A request alone is cut like a piece of the batch jobs.
+network is free: under load it is then full, without waiting. An idle network may be told to
+wait a few milliseconds for more. A request alone is cut like a piece of the batch jobs.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ class _Asked:
 class TileBatcher:
     """Runs `encode` on batches of at most `size` tiles, one after another.
 
-    An idle encoder waits `wait_seconds` for a batch to fill. Tiles of different sizes never
-    share a batch. Everything here happens on one event loop.
+    An idle encoder waits `wait_seconds`, 0 for not at all, for a batch to fill. Tiles of
+    different sizes never share a batch. Everything here happens on one event loop.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TileBatcher:
 
     async def _run(self) -> None:
         try:
-            if self._tiles_waiting() < self._size:
+            if self._wait and self._tiles_waiting() < self._size:
                 self._full.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._wait)

@@ -21,9 +21,11 @@ class EncoderSettings(_Settings):
     random_init: bool = False
     seed: int = 0
     precision: Precision | None = None
-    batch_size: int = Field(default=32, ge=1, description="most tiles in one pass of the network")
+    batch_size: int = Field(
+        default=8, ge=1, description="most tiles in one pass of the network; 256 on a GPU"
+    )
     wait_ms: float = Field(
-        default=2.0, ge=0, le=100, description="how long an idle encoder waits for more tiles"
+        default=0.0, ge=0, le=100, description="how long an idle encoder waits for a batch to fill"
     )
     threads: int | None = Field(
         default=None, ge=1, description="threads on a CPU (default: num_cpus)"

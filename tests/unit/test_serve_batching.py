@@ -1,7 +1,6 @@
 """Dynamic batches are full under load, prompt when idle, and give every request its own."""
 
 import asyncio
-import time
 
 import numpy as np
 import pytest
@@ -63,25 +62,27 @@ def test_under_load_batches_are_full() -> None:
     assert np.mean(sizes[1:-4]) > 7
 
 
-def test_an_idle_encoder_waits_a_few_milliseconds_and_no_longer() -> None:
-    async def run() -> float:
-        batches = TileBatcher(Recorder(), 32, 0.005)
-        await batches.embed(tiles_of([1]))
-        started = time.perf_counter()
-        await batches.embed(tiles_of([1]))
-        return time.perf_counter() - started
+@pytest.mark.parametrize(("wait_seconds", "sizes"), [(0, [1, 1]), (5, [2])])
+def test_an_idle_encoder_begins_at_once_unless_it_is_told_to_wait(
+    wait_seconds: float, sizes: list[int]
+) -> None:
+    async def run() -> list[int]:
+        encoder = Recorder()
+        batches = TileBatcher(encoder, 2, wait_seconds)
+        first = asyncio.create_task(batches.embed(tiles_of([1])))
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, batches.embed(tiles_of([2])))
+        return encoder.batches
 
-    assert 0.004 < asyncio.run(run()) < 0.1
+    assert asyncio.run(run()) == sizes
 
 
 def test_a_full_batch_does_not_wait() -> None:
-    async def run() -> float:
-        batches = TileBatcher(Recorder(), 2, 5.0)
-        started = time.perf_counter()
+    async def run() -> None:
+        batches = TileBatcher(Recorder(), 2, 3600)
         await asyncio.gather(batches.embed(tiles_of([1])), batches.embed(tiles_of([2])))
-        return time.perf_counter() - started
 
-    assert asyncio.run(run()) < 1
+    asyncio.run(run())
 
 
 def test_tiles_of_different_sizes_share_no_batch() -> None:
