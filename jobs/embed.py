@@ -26,7 +26,7 @@ class Flags(TilingFlags):
         None, description="microns per pixel of the tiles (default: the encoder's, else 0.25)"
     )
     batch_size: int | None = Field(
-        None, gt=0, description="tiles a forward pass (default: 256 on a GPU, else 32)"
+        None, gt=0, description="tiles a forward pass (default: 256 on a GPU, else 8)"
     )
     num_encoders: int | None = Field(
         None, gt=0, description="largest pool of encoders (default: one a GPU, or by CPUs)"

@@ -39,6 +39,8 @@ log = logging.getLogger("ray.serve.pathray")
 
 MODELS_IN_MEMORY = 8
 """Slide models that one replica of `SlidePredictor` holds."""
+TILES_A_CALL = 32
+"""About so many tiles of a slide go to the encoder at once; requests may come in between."""
 BUSY = BackpressureConfig(status_code=503, retry_after_s=2)
 """What a full queue answers."""
 
@@ -152,6 +154,7 @@ class SlideWorker:
 
     def _services(self, report: Report) -> Services:
         card: EncoderCard = call_patiently(self._encoder.describe)
+        size = self._settings.encoder.batch_size
 
         def model(uri: str) -> DeploymentHandle:
             return self._predictor.options(multiplexed_model_id=uri)
@@ -162,7 +165,7 @@ class SlideWorker:
             card=lambda uri: call_patiently(model(uri).describe),
             encoder=UsedEncoder(name=card.name, digest=card.digest, precision=card.precision),
             report=report,
-            batch=self._settings.encoder.batch_size,
+            batch=size * max(1, TILES_A_CALL // size),  # whole passes
             most_tiles=self._settings.limits.bag_tiles,
         )
 
