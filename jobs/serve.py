@@ -19,6 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pathray.errors import RequestError, one_line
 
 START_SECONDS = 300.0
+HAPROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # One machine's proxy knows at once that a replica goes; Ray waits 30 s for those of many.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    # A client that does not finish its headers; Ray gives it an hour.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+}
+"""What a local Ray has in its environment for `--haproxy`."""
 
 
 class ServeFlags(BaseModel):
@@ -30,6 +38,9 @@ class ServeFlags(BaseModel):
     port: int | None = Field(
         None, ge=0, le=65535, description="port to listen on, instead of the file's"
     )
+    haproxy: bool = Field(
+        False, description="HAProxy in front: faster, and on all interfaces, so with keys only"
+    )
 
 
 Flags = ServeFlags
@@ -39,6 +50,8 @@ def run(flags: ServeFlags) -> int:
     """Deploy, say where it listens, stay until SIGINT or SIGTERM; then drain. Exit code 0."""
     if not flags.model_extra:
         raise RequestError("--config is required: a Ray Serve config file (see docs/serving.md)")
+    if flags.haproxy:
+        _choose_haproxy()
     from jobs.cluster import connected
 
     config = read_config(dict(flags.model_extra), flags.host, flags.port)
@@ -50,6 +63,17 @@ def run(flags: ServeFlags) -> int:
         until_stopped()
         print("stopping: requests under way are finished")
     return 0
+
+
+def _choose_haproxy() -> None:
+    """Ray reads these when its Serve is first imported, here and in its workers."""
+    if "RAY_ADDRESS" in os.environ:
+        raise RequestError(
+            "--haproxy is for a Ray of this machine's own; the nodes of a cluster need "
+            "RAY_SERVE_ENABLE_HA_PROXY=1 where they start (see docs/serving.md)"
+        )
+    for name, value in HAPROXY.items():
+        os.environ.setdefault(name, value)
 
 
 def read_config(content: Mapping[str, Any], host: str | None, port: int | None) -> Any:

@@ -17,12 +17,14 @@ from serving import wait_until
 from pathray.client import Client
 
 
-def start(config: dict[str, Any], folder: Path, **variables: str) -> "subprocess.Popen[str]":
+def start(
+    config: dict[str, Any], folder: Path, *flags: str, **variables: str
+) -> "subprocess.Popen[str]":
     """The command with a config file in a folder. `variables` win over this environment's."""
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
     return subprocess.Popen(
-        [sys.executable, "-m", "jobs", "serve", "--config", str(path)],
+        [sys.executable, "-m", "jobs", "serve", "--config", str(path), *flags],
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,9 +54,11 @@ class Running:
 
 
 @contextmanager
-def serving(config: dict[str, Any], folder: Path, key: str, **variables: str) -> Iterator[Running]:
+def serving(
+    config: dict[str, Any], folder: Path, key: str, *flags: str, **variables: str
+) -> Iterator[Running]:
     """The service, ready, for the length of the block."""
-    process = start(config, folder, **variables)
+    process = start(config, folder, *flags, **variables)
     try:
         assert process.stdout is not None
         assert "serving on" in process.stdout.readline(), process.communicate(timeout=60)

@@ -68,6 +68,14 @@ def test_the_command_wants_a_file(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "applications" in capsys.readouterr().err
 
 
+def test_haproxy_is_not_chosen_for_nodes_that_run_already(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert main(["serve", "--config", str(SHIPPED), "--haproxy"]) == 2
+    assert "RAY_SERVE_ENABLE_HA_PROXY=1" in capsys.readouterr().err
+
+
 def test_all_deployments_fit_on_a_laptop_of_two_cpus() -> None:
     parts = (Encoder, SlidePredictor, SlideSquares, SlideWorker, Ingress)
     assert sum(part.ray_actor_options["num_cpus"] for part in parts) <= 2
