@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Capacity:
     grows: bool = False
 
 
+KNOCK_SECONDS = 10.0
 STAGES = ("ray.data", "jobs.stages", "pathray.slides.openslide", "pathray.slides.tiff")
 """What the tasks of jobs over slides import."""
 
@@ -60,6 +62,7 @@ def connected(imports: Sequence[str] = STAGES) -> Iterator[Capacity]:
         if address != "local":
             settings = {"runtime_env": {"worker_process_setup_hook": _carry_environment()}}
         try:
+            _knock(address)
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -67,11 +70,8 @@ def connected(imports: Sequence[str] = STAGES) -> Iterator[Capacity]:
                 configure_logging=True,
                 **settings,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RequestError(
-                f"cannot reach the Ray cluster {address}: {one_line(error, 200)}; check "
-                "RAY_ADDRESS, or unset it to run on this machine"
-            ) from error
+        except Exception as error:  # a node that starts too slowly is a bare one of Ray's
+            raise RequestError(_no_ray(address, error)) from error
         started = True
         if address == "local" and imports:
             _warm_up(imports)
@@ -82,6 +82,25 @@ def connected(imports: Sequence[str] = STAGES) -> Iterator[Capacity]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError where nothing listens at HOST:PORT: Ray would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+def _no_ray(address: str, error: Exception) -> str:
+    reason = one_line(error, 200)
+    if address == "local":
+        return (
+            f"Ray does not start on this machine: {reason}; is it busy, or its memory or disk full?"
+        )
+    return (
+        f"cannot reach the Ray cluster {address}: {reason}; check RAY_ADDRESS, or unset it to "
+        "run on this machine"
+    )
 
 
 def _warm_up(imports: Sequence[str]) -> None:
