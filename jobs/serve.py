@@ -118,6 +118,9 @@ def running(config: Any) -> Iterator[None]:
         deploy(config)
         yield
     finally:
+        # The proxies stay up meanwhile: an end of all at once cuts off what is under way.
+        for application in config.applications:
+            serve.delete(application.name)
         serve.shutdown()
 
 

@@ -107,8 +107,12 @@ def test_a_killed_ingress_loses_none_that_the_client_asks_again(running: Running
     assert set(told) == {"answered"}, told
 
 
-def test_it_ends_when_it_is_told(running: Running) -> None:
-    running.process.send_signal(signal.SIGTERM)
+def test_a_request_under_way_is_finished_when_it_is_told_to_stop(running: Running) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(post, running, 200)
+        time.sleep(0.15)
+        running.process.send_signal(signal.SIGTERM)
+        assert answer.result().status_code == 200
     assert running.process.wait(60) == 0
 
 
